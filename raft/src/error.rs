@@ -1,0 +1,66 @@
+//! What can go wrong between a request and its answer.
+
+use sternpost_storage::{Fault, Rejection};
+use thiserror::Error;
+
+/// Why a proposal has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ProposeError {
+    /// Applied, and refused: the same answer on every member.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// No leader is known, or it can't reach a quorum. Not accepted: may be retried.
+    #[error("no leader")]
+    NoLeader,
+    /// Too many committed entries wait to be applied. Not accepted.
+    #[error("too many requests")]
+    Overloaded,
+    /// The node is stopping. Not accepted.
+    #[error("stopped")]
+    Stopped,
+    /// Proposed, but what became of it is not known: it may still be applied.
+    #[error("outcome unknown")]
+    OutcomeUnknown,
+}
+
+/// Why a linearizable read can't be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ReadIndexError {
+    /// No leader is known.
+    #[error("no leader")]
+    NoLeader,
+    /// Leadership changed while the read waited.
+    #[error("leader changed")]
+    LeaderChanged,
+    /// No quorum answered in time.
+    #[error("timed out")]
+    TimedOut,
+    /// The node is stopping.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Why a node can't start. Each text names the flag or file and what to do.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The log can't be read or written.
+    #[error("raft log: {0}")]
+    Log(String),
+    /// The state machine can't be opened.
+    #[error(transparent)]
+    Storage(#[from] Fault),
+    /// The data directory belongs to another member or cluster.
+    #[error("{0}")]
+    Identity(String),
+    /// Consensus refused to start.
+    #[error("consensus: {0}")]
+    Consensus(String),
+    /// A file or directory can't be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,23 @@
+//! What the node reports to whoever runs it.
+
+use std::time::Duration;
+
+/// Measures and fatal faults. Called from the node's own threads: must not
+/// block.
+pub trait Observer: Send + Sync + 'static {
+    /// One fdatasync of the log.
+    fn log_synced(&self, _took: Duration) {}
+    /// One write to the log, of this many bytes, sync included.
+    fn log_written(&self, _bytes: u64, _took: Duration) {}
+    /// One chunk of entries written to the state machine.
+    fn chunk_applied(&self, _entries: usize, _took: Duration) {}
+    /// One flush of the state machine.
+    fn state_flushed(&self, _took: Duration) {}
+    /// One scrub step removed this many rows.
+    fn scrubbed(&self, _rows: u64, _took: Duration) {}
+    /// Rows made dead by a compaction are all gone after this long.
+    fn compaction_finished(&self, _took: Duration) {}
+    /// The node can't go on: nothing is acknowledged after this. The process
+    /// must stop with this text as its last line.
+    fn fatal(&self, text: &str);
+}

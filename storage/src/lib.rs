@@ -1,0 +1,25 @@
+//! The replicated state machine: etcd's MVCC store over an ordered key-value
+//! backend, synchronous and deterministic.
+//!
+//! [`StateMachine`] is the single writer: the raft crate's apply worker feeds
+//! it log entries. [`ReadHandle`] is for everyone else: it hands out the
+//! published [`ReadView`], one consistent state with its revision.
+//!
+//! What must not live here: clocks, randomness, threads, async, iteration
+//! over hashed maps, anything that two members could answer differently.
+
+pub mod apply;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod options;
+pub mod read;
+pub mod state_machine;
+
+pub use apply::{Applied, Entry, EntryPayload, Response, StateChange};
+pub use error::{Fault, ReadError, Rejection};
+pub use event::{Change, Event, RevisionEvents};
+pub use ids::{LeaseId, LogMark, MemberId, Revision};
+pub use options::{Durability, StorageOptions};
+pub use read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadHandle, ReadView, Sizes};
+pub use state_machine::{AppliedBatch, Flusher, ScrubProgress, StateMachine};
