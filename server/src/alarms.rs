@@ -1,0 +1,1 @@
+//! Quota and alarms: when NOSPACE is raised, and what it refuses.

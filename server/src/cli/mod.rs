@@ -1,0 +1,1 @@
+//! Offline verbs and version lines.

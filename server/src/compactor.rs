@@ -1,0 +1,1 @@
+//! Auto compaction, periodic and by revision; only the leader runs it.

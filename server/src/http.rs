@@ -1,0 +1,1 @@
+//! `/health`, `/livez`, `/readyz`, `/version`, `/metrics` and what answers everything else.

@@ -1,0 +1,1 @@
+//! Tower layers of the client port: metrics, deadlines, limits.

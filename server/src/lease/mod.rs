@@ -1,0 +1,1 @@
+//! Leases: the leader's countdown.

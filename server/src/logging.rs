@@ -1,0 +1,1 @@
+//! Logs in etcd's JSON shape.

@@ -1,0 +1,1 @@
+//! Admission (size, backlog, quota), request ID, deadline, wait for apply.

@@ -1,0 +1,1 @@
+//! Serializable or linearizable reads: point reads inline, long ranges on a bounded pool.

@@ -1,0 +1,1 @@
+//! Accept thread, RPC threads, deferred-flush IO.

@@ -1,0 +1,1 @@
+//! Watches: matching, delivery, progress.
