@@ -1,0 +1,56 @@
+# Two commands on a fresh machine: `make run` and `make test`. `make help` lists the rest.
+
+# One target directory for all clones, so that RocksDB is built once per machine.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sternpost/target
+BIN := $(CARGO_TARGET_DIR)/debug/sternpost
+REFERENCE := conformance/reference
+DATA ?= default.etcd
+FLAGS ?=
+
+.PHONY: help run test check lint fix build deps reference conformance bench clean-data
+
+help:
+	@echo 'make run          build, then serve on 127.0.0.1:2379 with data in ./$(DATA) (FLAGS="--name a ..." adds flags)'
+	@echo 'make test         build and run every test'
+	@echo 'make check        format, lints, unit and golden tests, docs; changes nothing'
+	@echo 'make fix          format and apply what the lints can mend'
+	@echo 'make conformance  the black-box suites at full length (long)'
+	@echo 'make bench        etcd'"'"'s benchmark tool against Sternpost and etcd in turn; writes docs/benchmarks.md'
+	@echo 'make reference    build etcd, etcdctl, etcdutl and benchmark, to compare with'
+	@echo 'make deps         check for (and where possible install) a C++ compiler, libclang and Go'
+
+deps:
+	@scripts/deps.sh
+
+build: deps
+	cargo build --locked --workspace --all-targets
+
+run: deps
+	cargo build --locked -p sternpost-server
+	exec $(BIN) --data-dir $(DATA) $(FLAGS)
+
+reference: deps
+	cd $(REFERENCE) && go build -o bin/ tool
+
+test: deps
+	scripts/test.sh
+
+lint: deps
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+check: lint
+	cargo test --locked -p sternpost-proto -p sternpost-storage -p sternpost-raft -p sternpost-server --lib --bins
+	cargo test --locked -p sternpost-storage --test golden
+	cargo test --locked -p sternpost-conformance --test tidy
+
+fix:
+	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets
+	cargo fmt --all
+
+conformance: build reference
+	scripts/conformance.sh
+
+bench: build reference
+	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md
