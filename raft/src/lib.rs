@@ -10,6 +10,8 @@ pub mod error;
 pub mod node;
 pub mod observer;
 pub mod options;
+pub mod reply;
+pub mod types;
 
 pub use applied::{Feed, FeedItem, FeedReader, Published};
 pub use error::{OpenError, ProposeError, ReadIndexError};
