@@ -89,6 +89,30 @@ impl fmt::Display for Node {
 #[derive(Clone, Debug)]
 pub struct Data(pub Arc<Proposal>);
 
+impl Data {
+    /// A proposal of this member. The command is encoded into an allocation of
+    /// its own and decoded from that, so that nothing here keeps the buffers
+    /// alive that the request came in.
+    pub fn propose(command: &Command, reply: Option<Reply>) -> Self {
+        let encoded = Bytes::from(command.encode_to_vec());
+        let own = Command::decode(encoded.clone()).expect("what was just encoded decodes");
+        Self(Arc::new(Proposal {
+            encoded,
+            command: OnceLock::from(Arc::new(own)),
+            reply: Mutex::new(reply),
+        }))
+    }
+
+    /// A proposal read from the log or from a peer; decoded when first asked for.
+    pub fn from_encoded(encoded: Bytes) -> Self {
+        Self(Arc::new(Proposal {
+            encoded,
+            command: OnceLock::new(),
+            reply: Mutex::new(None),
+        }))
+    }
+}
+
 impl Deref for Data {
     type Target = Proposal;
 
@@ -112,28 +136,6 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// A proposal of this member. The command is encoded into an allocation of
-    /// its own and decoded from that, so that nothing here keeps the buffers
-    /// alive that the request came in.
-    pub fn new(command: &Command, reply: Option<Reply>) -> Data {
-        let encoded = Bytes::from(command.encode_to_vec());
-        let own = Command::decode(encoded.clone()).expect("what was just encoded decodes");
-        Data(Arc::new(Self {
-            encoded,
-            command: OnceLock::from(Arc::new(own)),
-            reply: Mutex::new(reply),
-        }))
-    }
-
-    /// A proposal read from the log or from a peer; decoded when first asked for.
-    pub fn from_encoded(encoded: Bytes) -> Data {
-        Data(Arc::new(Self {
-            encoded,
-            command: OnceLock::new(),
-            reply: Mutex::new(None),
-        }))
-    }
-
     /// The bytes in the log.
     pub fn encoded(&self) -> &Bytes {
         &self.encoded
