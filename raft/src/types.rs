@@ -92,15 +92,16 @@ pub struct Data(pub Arc<Proposal>);
 impl Data {
     /// A proposal of this member. The command is encoded into an allocation of
     /// its own and decoded from that, so that nothing here keeps the buffers
-    /// alive that the request came in.
-    pub fn propose(command: &Command, reply: Option<Reply>) -> Self {
+    /// alive that the request came in. It fails if the command is nested more
+    /// deeply than decoding allows: in the log, no member could read it back.
+    pub fn propose(command: &Command, reply: Option<Reply>) -> Result<Self, DecodeError> {
         let encoded = Bytes::from(command.encode_to_vec());
-        let own = Command::decode(encoded.clone()).expect("what was just encoded decodes");
-        Self(Arc::new(Proposal {
+        let own = Command::decode(encoded.clone())?;
+        Ok(Self(Arc::new(Proposal {
             encoded,
             command: OnceLock::from(Arc::new(own)),
             reply: Mutex::new(reply),
-        }))
+        })))
     }
 
     /// A proposal read from the log or from a peer; decoded when first asked for.
