@@ -15,6 +15,8 @@ pub mod ids;
 pub mod options;
 pub mod read;
 pub mod state_machine;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use apply::{Applied, Entry, EntryPayload, Response, StateChange};
 pub use error::{Fault, ReadError, Rejection};
