@@ -1,0 +1,145 @@
+//! `grpc_server_*` and the bytes of the client port.
+
+use super::build::{Buckets, Builder};
+use prometheus::{Histogram, IntCounter, IntCounterVec};
+use prost::Message as _;
+use std::collections::HashMap;
+
+/// gRPC codes as the label spells them, by number.
+pub const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// One method's series.
+pub struct Method {
+    /// `etcdserverpb.KV`.
+    pub service: String,
+    /// `Put`.
+    pub name: String,
+    /// Either side sends more than one message.
+    pub streams: bool,
+    /// Calls started.
+    pub started: IntCounter,
+    /// Calls done, by code.
+    pub handled: [IntCounter; CODES.len()],
+    /// Messages received.
+    pub received: IntCounter,
+    /// Messages sent.
+    pub sent: IntCounter,
+    /// Time of a call; with `--metrics=extensive` only.
+    pub handling: Option<Histogram>,
+}
+
+/// All methods, by path.
+pub struct Grpc {
+    methods: HashMap<String, Method>,
+}
+
+impl Grpc {
+    /// The series of `/package.Service/Method`.
+    pub fn method(&self, path: &str) -> Option<&Method> {
+        self.methods.get(path)
+    }
+
+    /// Whether a service of this name (`package.Service`) exists.
+    pub fn has_service(&self, service: &str) -> bool {
+        self.methods.values().any(|method| method.service == service)
+    }
+
+    pub(super) fn new(add: &Builder<'_>, extensive: bool) -> Self {
+        let labels = ["grpc_type", "grpc_service", "grpc_method"];
+        let started = add.counters("grpc_server_started_total", "RPCs started.", &labels);
+        let received = add.counters("grpc_server_msg_received_total", "Messages received.", &labels);
+        let sent = add.counters("grpc_server_msg_sent_total", "Messages sent.", &labels);
+        let handled = add.counters(
+            "grpc_server_handled_total",
+            "RPCs done, by code.",
+            &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
+        );
+        let handling =
+            extensive.then(|| add.histograms("grpc_server_handling_seconds", "Time of an RPC.", &labels, Buckets::Usual));
+        let methods = known_methods()
+            .into_iter()
+            .map(|(service, name, kind)| {
+                let values = [kind, service.as_str(), name.as_str()];
+                let series = |family: &IntCounterVec| family.with_label_values(&values);
+                let method = Method {
+                    started: series(&started),
+                    handled: CODES.map(|code| handled.with_label_values(&[kind, &service, &name, code])),
+                    received: series(&received),
+                    sent: series(&sent),
+                    handling: handling.as_ref().map(|family| family.with_label_values(&values)),
+                    streams: kind != "unary",
+                    service: service.clone(),
+                    name: name.clone(),
+                };
+                (format!("/{service}/{name}"), method)
+            })
+            .collect();
+        Self { methods }
+    }
+}
+
+/// Service, method and type of every call this server knows, health included.
+fn known_methods() -> Vec<(String, String, &'static str)> {
+    let files = prost_types::FileDescriptorSet::decode(sternpost_proto::DESCRIPTORS).expect("the descriptors are ours");
+    let mut methods = Vec::new();
+    for file in &files.file {
+        for service in &file.service {
+            let name = format!("{}.{}", file.package(), service.name());
+            for method in &service.method {
+                let kind = match (method.client_streaming(), method.server_streaming()) {
+                    (false, false) => "unary",
+                    (true, false) => "client_stream",
+                    (false, true) => "server_stream",
+                    (true, true) => "bidi_stream",
+                };
+                methods.push((name.clone(), method.name().to_owned(), kind));
+            }
+        }
+    }
+    for (method, kind) in [("Check", "unary"), ("List", "unary"), ("Watch", "server_stream")] {
+        methods.push(("grpc.health.v1.Health".to_owned(), method.to_owned(), kind));
+    }
+    methods
+}
+
+/// `etcd_network_*` of the client port.
+pub struct Network {
+    /// Bytes of gRPC messages received.
+    pub client_received_bytes: IntCounter,
+    /// Bytes of gRPC messages sent.
+    pub client_sent_bytes: IntCounter,
+    /// Streams that broke, by direction (receive, send) and API (watch, lease-keepalive).
+    pub stream_failures: IntCounterVec,
+}
+
+impl Network {
+    pub(super) fn new(add: &Builder<'_>) -> Self {
+        Self {
+            client_received_bytes: add.counter("etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients."),
+            client_sent_bytes: add.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients."),
+            stream_failures: add.counters(
+                "etcd_network_server_stream_failures_total",
+                "Streams that failed, by direction and API.",
+                &["Type", "API"],
+            ),
+        }
+    }
+}
