@@ -1,5 +1,7 @@
 //! The `sternpost` process: wiring only.
 
+#![allow(dead_code, unused_imports, missing_docs)]
+
 mod alarms;
 mod api;
 mod bootstrap;

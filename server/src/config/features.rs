@@ -32,7 +32,11 @@ pub struct Gate {
 }
 
 const fn gate(name: &'static str, stage: Stage, default: bool) -> Gate {
-    Gate { name, stage, default }
+    Gate {
+        name,
+        stage,
+        default,
+    }
 }
 
 /// All gates. LeaseCheckpoint is on by default, unlike etcd's (docs/compat.md).
@@ -55,7 +59,10 @@ pub struct Features([bool; GATES.len()]);
 impl Features {
     /// Whether the gate of this name is on.
     pub fn enabled(&self, name: &str) -> bool {
-        GATES.iter().zip(self.0).any(|(gate, on)| gate.name == name && on)
+        GATES
+            .iter()
+            .zip(self.0)
+            .any(|(gate, on)| gate.name == name && on)
     }
 
     /// Every gate with its state.
@@ -72,8 +79,15 @@ impl Format for Features {
         let mut on = GATES.map(|gate| gate.default);
         let mut given = [false; GATES.len()];
         let mut stages = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').map(|(name, value)| (name.trim(), value.trim())).unwrap_or((part, ""));
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let (name, value) = part
+                .split_once('=')
+                .map(|(name, value)| (name.trim(), value.trim()))
+                .unwrap_or((part, ""));
             if value.is_empty() {
                 return Err(format!("missing bool value for {name}"));
             }
@@ -83,7 +97,10 @@ impl Format for Features {
                 "AllAlpha" => stages.push((Stage::Alpha, value)),
                 "AllBeta" => stages.push((Stage::Beta, value)),
                 _ => {
-                    let at = GATES.iter().position(|gate| gate.name == name).ok_or_else(|| format!("unrecognized feature gate: {name}"))?;
+                    let at = GATES
+                        .iter()
+                        .position(|gate| gate.name == name)
+                        .ok_or_else(|| format!("unrecognized feature gate: {name}"))?;
                     (on[at], given[at]) = (value, true);
                 }
             }
@@ -106,13 +123,23 @@ mod tests {
     #[test]
     fn a_named_gate_wins_over_its_stage() {
         let features = Features::parse("AllBeta=false,FastLeaseKeepAlive=true").unwrap();
-        assert!(features.enabled("FastLeaseKeepAlive") && !features.enabled("TxnModeWriteWithSharedBuffer"));
-        assert!(!Features::parse("LeaseCheckpoint=false").unwrap().enabled("LeaseCheckpoint"));
+        assert!(
+            features.enabled("FastLeaseKeepAlive")
+                && !features.enabled("TxnModeWriteWithSharedBuffer")
+        );
+        assert!(
+            !Features::parse("LeaseCheckpoint=false")
+                .unwrap()
+                .enabled("LeaseCheckpoint")
+        );
     }
 
     #[test]
     fn unknown_gates_stop_the_start() {
-        assert_eq!(Features::parse("Nope=true"), Err("unrecognized feature gate: Nope".to_owned()));
+        assert_eq!(
+            Features::parse("Nope=true"),
+            Err("unrecognized feature gate: Nope".to_owned())
+        );
         assert!(Features::parse("LeaseCheckpoint").is_err());
         assert!(Features::parse("LeaseCheckpoint=maybe").is_err());
     }

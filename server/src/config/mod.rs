@@ -49,7 +49,14 @@ impl Config {
         }
         if self.initial_cluster.is_empty() {
             let name = &self.name;
-            self.initial_cluster = self.initial_advertise_peer_urls.iter().map(|url| Founder { name: name.clone(), url: url.clone() }).collect();
+            self.initial_cluster = self
+                .initial_advertise_peer_urls
+                .iter()
+                .map(|url| Founder {
+                    name: name.clone(),
+                    url: url.clone(),
+                })
+                .collect();
         }
     }
 
@@ -66,11 +73,17 @@ impl Config {
         use AutoCompactionMode::{Periodic, Revision};
         match (self.auto_compaction_mode, self.auto_compaction_retention) {
             (_, Retention::Count(0) | Retention::Time(Duration::ZERO)) => None,
-            (Periodic, Retention::Count(hours)) => Some(AutoCompaction::Periodic(Duration::from_secs(hours.saturating_mul(3600)))),
+            (Periodic, Retention::Count(hours)) => Some(AutoCompaction::Periodic(
+                Duration::from_secs(hours.saturating_mul(3600)),
+            )),
             (Periodic, Retention::Time(time)) => Some(AutoCompaction::Periodic(time)),
-            (Revision, Retention::Count(count)) => Some(AutoCompaction::Revision(i64::try_from(count).unwrap_or(i64::MAX))),
+            (Revision, Retention::Count(count)) => Some(AutoCompaction::Revision(
+                i64::try_from(count).unwrap_or(i64::MAX),
+            )),
             // As etcd, which reads the duration's nanoseconds as a count.
-            (Revision, Retention::Time(time)) => Some(AutoCompaction::Revision(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))),
+            (Revision, Retention::Time(time)) => Some(AutoCompaction::Revision(
+                i64::try_from(time.as_nanos()).unwrap_or(i64::MAX),
+            )),
         }
     }
 
@@ -129,7 +142,12 @@ mod tests {
     fn every_row_sets_its_field() {
         for flag in FLAGS.iter() {
             let mut config = Config::bare();
-            assert_eq!(config.set(&flag.name, flag.default), Some(Ok(())), "{}", flag.name);
+            assert_eq!(
+                config.set(&flag.name, flag.default),
+                Some(Ok(())),
+                "{}",
+                flag.name
+            );
             assert_eq!(config, Config::bare(), "{}", flag.name);
         }
         assert!(Config::bare().set("no-such-flag", "").is_none());
@@ -137,15 +155,24 @@ mod tests {
 
     #[test]
     fn retention_depends_on_the_mode() {
-        let mut config = Config { auto_compaction_retention: Retention::Count(2), ..Config::default() };
-        assert_eq!(config.auto_compaction(), Some(AutoCompaction::Periodic(Duration::from_secs(7200))));
+        let mut config = Config {
+            auto_compaction_retention: Retention::Count(2),
+            ..Config::default()
+        };
+        assert_eq!(
+            config.auto_compaction(),
+            Some(AutoCompaction::Periodic(Duration::from_secs(7200)))
+        );
         config.auto_compaction_mode = AutoCompactionMode::Revision;
         assert_eq!(config.auto_compaction(), Some(AutoCompaction::Revision(2)));
     }
 
     #[test]
     fn a_negative_quota_is_no_quota() {
-        let config = Config { quota_backend_bytes: -1, ..Config::default() };
+        let config = Config {
+            quota_backend_bytes: -1,
+            ..Config::default()
+        };
         assert_eq!(config.effective_quota_bytes(), None);
     }
 }

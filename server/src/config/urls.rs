@@ -52,14 +52,26 @@ impl Url {
             "https" => Scheme::Https,
             "unix" => Scheme::Unix,
             "unixs" => Scheme::Unixs,
-            _ => return Err(format!("URL scheme must be http, https, unix, or unixs: {text}")),
+            _ => {
+                return Err(format!(
+                    "URL scheme must be http, https, unix, or unixs: {text}"
+                ));
+            }
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let url = Self { scheme, authority: authority.to_owned(), path: path.to_owned() };
+        let url = Self {
+            scheme,
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        };
         if matches!(scheme, Scheme::Http | Scheme::Https) {
             match url.split_port() {
                 Some((_, port)) if port.parse::<u16>().is_ok() => {}
-                _ => return Err(format!("URL address does not have the form \"host:port\": {text}")),
+                _ => {
+                    return Err(format!(
+                        "URL address does not have the form \"host:port\": {text}"
+                    ));
+                }
             }
             if !path.is_empty() {
                 return Err(format!("URL must not contain a path: {text}"));
@@ -72,7 +84,9 @@ impl Url {
 
     fn split_port(&self) -> Option<(&str, &str)> {
         let (host, port) = self.authority.rsplit_once(':')?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         if bare.is_none() && host.contains(':') {
             return None;
         }
@@ -89,7 +103,9 @@ impl Url {
 
     /// The port; 0 for a socket file.
     pub fn port(&self) -> u16 {
-        self.split_port().and_then(|(_, port)| port.parse().ok()).unwrap_or(0)
+        self.split_port()
+            .and_then(|(_, port)| port.parse().ok())
+            .unwrap_or(0)
     }
 
     /// The file of a `unix://` URL: what stands behind the scheme, so that
@@ -112,13 +128,22 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme.text(), self.authority, self.path)
+        write!(
+            f,
+            "{}://{}{}",
+            self.scheme.text(),
+            self.authority,
+            self.path
+        )
     }
 }
 
 /// The texts of several URLs, comma-separated.
 pub fn join(urls: &[Url]) -> String {
-    urls.iter().map(Url::to_string).collect::<Vec<_>>().join(",")
+    urls.iter()
+        .map(Url::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]
@@ -130,14 +155,32 @@ mod tests {
         let url = Url::parse("http://127.0.0.1:2379").unwrap();
         assert_eq!((url.host(), url.port()), ("127.0.0.1", 2379));
         let six = Url::parse("https://[::1]:0").unwrap();
-        assert_eq!((six.host(), six.port(), six.scheme.is_tls()), ("::1", 0, true));
-        assert_eq!(Url::parse("unix:///run/e.sock").unwrap().socket_path(), "/run/e.sock");
-        assert_eq!(Url::parse("unix://localhost:7").unwrap().socket_path(), "localhost:7");
+        assert_eq!(
+            (six.host(), six.port(), six.scheme.is_tls()),
+            ("::1", 0, true)
+        );
+        assert_eq!(
+            Url::parse("unix:///run/e.sock").unwrap().socket_path(),
+            "/run/e.sock"
+        );
+        assert_eq!(
+            Url::parse("unix://localhost:7").unwrap().socket_path(),
+            "localhost:7"
+        );
     }
 
     #[test]
     fn bad_urls_are_refused() {
-        for bad in ["", "127.0.0.1:2379", "tcp://a:1", "http://a", "http://a:x", "http://a:1/path", "http://::1:2", "unix://"] {
+        for bad in [
+            "",
+            "127.0.0.1:2379",
+            "tcp://a:1",
+            "http://a",
+            "http://a:x",
+            "http://a:1/path",
+            "http://::1:2",
+            "unix://",
+        ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
     }
@@ -145,7 +188,12 @@ mod tests {
     #[test]
     fn names_can_not_be_bound() {
         assert!(!Url::parse("http://example.com:1").unwrap().is_bindable());
-        for good in ["http://localhost:1", "http://0.0.0.0:1", "http://[::]:1", "unix://x"] {
+        for good in [
+            "http://localhost:1",
+            "http://0.0.0.0:1",
+            "http://[::]:1",
+            "unix://x",
+        ] {
             assert!(Url::parse(good).unwrap().is_bindable(), "{good}");
         }
     }

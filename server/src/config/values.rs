@@ -80,7 +80,9 @@ fn whole(text: &str) -> Result<i128, String> {
     if body.starts_with(['+', '-']) {
         return Err(not(text, "a whole number"));
     }
-    i128::from_str_radix(&body, radix).map(|number| sign * number).map_err(|_| not(text, "a whole number"))
+    i128::from_str_radix(&body, radix)
+        .map(|number| sign * number)
+        .map_err(|_| not(text, "a whole number"))
 }
 
 macro_rules! number {
@@ -157,10 +159,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     let mut nanos = 0.0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let amount: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         nanos += amount
             * match &rest[..unit] {
                 "ns" => 1.0,
@@ -186,7 +192,12 @@ impl Format for List {
     type Value = Vec<String>;
     const PLACEHOLDER: &'static str = "a,b";
     fn parse(text: &str) -> Result<Vec<String>, String> {
-        Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+        Ok(text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect())
     }
 }
 
@@ -199,7 +210,10 @@ impl Format for Urls {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let mut urls = text.split(',').map(|url| Url::parse(url.trim())).collect::<Result<Vec<_>, _>>()?;
+        let mut urls = text
+            .split(',')
+            .map(|url| Url::parse(url.trim()))
+            .collect::<Result<Vec<_>, _>>()?;
         urls.sort_by_key(Url::to_string);
         Ok(urls)
     }
@@ -348,13 +362,19 @@ mod tests {
         assert_eq!((Bool::parse("T"), Bool::parse("0")), (Ok(true), Ok(false)));
         assert!(Bool::parse("yes").is_err());
         assert_eq!(LogLevel::parse("warn"), Ok(LogLevel::Warn));
-        assert_eq!(LogLevel::parse("loud"), Err("\"loud\" is not one of debug|info|warn|error|panic|fatal".to_owned()));
+        assert_eq!(
+            LogLevel::parse("loud"),
+            Err("\"loud\" is not one of debug|info|warn|error|panic|fatal".to_owned())
+        );
     }
 
     #[test]
     fn retention_keeps_what_was_written() {
         assert_eq!(Retention::parse("5"), Ok(Retention::Count(5)));
-        assert_eq!(Retention::parse("5m"), Ok(Retention::Time(Duration::from_secs(300))));
+        assert_eq!(
+            Retention::parse("5m"),
+            Ok(Retention::Time(Duration::from_secs(300)))
+        );
         assert!(Retention::parse("-1").is_err());
     }
 }

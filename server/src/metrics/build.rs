@@ -2,8 +2,8 @@
 //! failed registration is a mistake that the first start shows.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
-    exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, core::Collector, exponential_buckets,
 };
 
 /// Adds families to a registry.
@@ -12,7 +12,9 @@ pub struct Builder<'a>(pub &'a Registry);
 impl Builder<'_> {
     fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let family = made.expect("a family's name and labels are well-formed");
-        self.0.register(Box::new(family.clone())).expect("a family is registered once");
+        self.0
+            .register(Box::new(family.clone()))
+            .expect("a family is registered once");
         family
     }
 
@@ -38,12 +40,23 @@ impl Builder<'_> {
 
     /// A histogram without labels.
     pub fn histogram(&self, name: &str, help: &str, buckets: Buckets) -> Histogram {
-        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.bounds())))
+        self.add(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets.bounds()),
+        ))
     }
 
     /// A histogram with labels.
-    pub fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: Buckets) -> HistogramVec {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.bounds()), labels))
+    pub fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Buckets,
+    ) -> HistogramVec {
+        self.add(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets.bounds()),
+            labels,
+        ))
     }
 }
 
@@ -59,7 +72,8 @@ pub enum Buckets {
 impl Buckets {
     fn bounds(self) -> Vec<f64> {
         match self {
-            Self::Doubling(start, count) => exponential_buckets(start, 2.0, count).expect("start is positive and count is not 0"),
+            Self::Doubling(start, count) => exponential_buckets(start, 2.0, count)
+                .expect("start is positive and count is not 0"),
             Self::Usual => prometheus::DEFAULT_BUCKETS.to_vec(),
         }
     }

@@ -54,21 +54,49 @@ impl Mvcc {
             delete_total: add.counter("etcd_mvcc_delete_total", "Deletes seen by this member."),
             range_total: add.counter("etcd_mvcc_range_total", "Ranges seen by this member."),
             txn_total: add.counter("etcd_mvcc_txn_total", "Transactions seen by this member."),
-            total_put_size: add.gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes put by this member."),
-            hash_duration: add.histogram("etcd_mvcc_hash_duration_seconds", "Time of a hash.", Buckets::Doubling(0.01, 15)),
+            total_put_size: add.gauge(
+                "etcd_debugging_mvcc_total_put_size_in_bytes",
+                "Bytes put by this member.",
+            ),
+            hash_duration: add.histogram(
+                "etcd_mvcc_hash_duration_seconds",
+                "Time of a hash.",
+                Buckets::Doubling(0.01, 15),
+            ),
             hash_rev_duration: add.histogram(
                 "etcd_mvcc_hash_rev_duration_seconds",
                 "Time of a hash at a revision.",
                 Buckets::Doubling(0.01, 15),
             ),
             keys_total: add.gauge("etcd_debugging_mvcc_keys_total", "Live keys."),
-            current_revision: add.gauge("etcd_debugging_mvcc_current_revision", "The current revision."),
-            compact_revision: add.gauge("etcd_debugging_mvcc_compact_revision", "The compact revision."),
-            db_total_size: add.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of data, as they count against the quota."),
-            db_total_size_in_use: add.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of data in use."),
-            db_open_read_transactions: add.gauge("etcd_mvcc_db_open_read_transactions", "Views held by readers."),
-            compaction_keys: add.counter("etcd_debugging_mvcc_db_compaction_keys_total", "Rows removed by compaction."),
-            compaction_last: add.gauge("etcd_debugging_mvcc_db_compaction_last", "When the last compaction ended, as Unix time."),
+            current_revision: add.gauge(
+                "etcd_debugging_mvcc_current_revision",
+                "The current revision.",
+            ),
+            compact_revision: add.gauge(
+                "etcd_debugging_mvcc_compact_revision",
+                "The compact revision.",
+            ),
+            db_total_size: add.gauge(
+                "etcd_mvcc_db_total_size_in_bytes",
+                "Bytes of data, as they count against the quota.",
+            ),
+            db_total_size_in_use: add.gauge(
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "Bytes of data in use.",
+            ),
+            db_open_read_transactions: add.gauge(
+                "etcd_mvcc_db_open_read_transactions",
+                "Views held by readers.",
+            ),
+            compaction_keys: add.counter(
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Rows removed by compaction.",
+            ),
+            compaction_last: add.gauge(
+                "etcd_debugging_mvcc_db_compaction_last",
+                "When the last compaction ended, as Unix time.",
+            ),
             compaction_pause: add.histogram(
                 "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
                 "Milliseconds of one compaction step.",
@@ -84,8 +112,14 @@ impl Mvcc {
                 "Milliseconds of an index compaction.",
                 Buckets::Doubling(0.5, 14),
             ),
-            current_copy_size: add.gauge("sternpost_current_copy_bytes", "Bytes of the rebuildable copy of the newest versions."),
-            disk_size: add.gauge("sternpost_disk_bytes", "Bytes of all files of the database."),
+            current_copy_size: add.gauge(
+                "sternpost_current_copy_bytes",
+                "Bytes of the rebuildable copy of the newest versions.",
+            ),
+            disk_size: add.gauge(
+                "sternpost_disk_bytes",
+                "Bytes of all files of the database.",
+            ),
         }
     }
 }
@@ -115,12 +149,30 @@ impl Disk {
         // Families of parts that do not exist here stay at zero, so that
         // dashboards find them.
         for (name, help) in [
-            ("etcd_debugging_disk_backend_commit_rebalance_duration_seconds", "Always empty: no pages are rebalanced."),
-            ("etcd_debugging_disk_backend_commit_spill_duration_seconds", "Always empty: no pages are spilled."),
-            ("etcd_debugging_snap_save_marshalling_duration_seconds", "Always empty: no snapshot files are written."),
-            ("etcd_debugging_snap_save_total_duration_seconds", "Always empty: no snapshot files are written."),
-            ("etcd_snap_db_fsync_duration_seconds", "Always empty: no snapshot files are written."),
-            ("etcd_snap_fsync_duration_seconds", "Always empty: no snapshot files are written."),
+            (
+                "etcd_debugging_disk_backend_commit_rebalance_duration_seconds",
+                "Always empty: no pages are rebalanced.",
+            ),
+            (
+                "etcd_debugging_disk_backend_commit_spill_duration_seconds",
+                "Always empty: no pages are spilled.",
+            ),
+            (
+                "etcd_debugging_snap_save_marshalling_duration_seconds",
+                "Always empty: no snapshot files are written.",
+            ),
+            (
+                "etcd_debugging_snap_save_total_duration_seconds",
+                "Always empty: no snapshot files are written.",
+            ),
+            (
+                "etcd_snap_db_fsync_duration_seconds",
+                "Always empty: no snapshot files are written.",
+            ),
+            (
+                "etcd_snap_fsync_duration_seconds",
+                "Always empty: no snapshot files are written.",
+            ),
         ] {
             add.histogram(name, help, SECONDS);
         }
@@ -130,10 +182,25 @@ impl Disk {
             Buckets::Doubling(0.1, 10),
         );
         Self {
-            wal_fsync: add.histogram("etcd_disk_wal_fsync_duration_seconds", "Time of an fsync of the log.", SECONDS),
-            wal_write: add.histogram("etcd_disk_wal_write_duration_seconds", "Time of a write to the log.", SECONDS),
-            wal_write_bytes: add.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the log."),
-            backend_commit: add.histogram("etcd_disk_backend_commit_duration_seconds", "Time of a commit of the state.", SECONDS),
+            wal_fsync: add.histogram(
+                "etcd_disk_wal_fsync_duration_seconds",
+                "Time of an fsync of the log.",
+                SECONDS,
+            ),
+            wal_write: add.histogram(
+                "etcd_disk_wal_write_duration_seconds",
+                "Time of a write to the log.",
+                SECONDS,
+            ),
+            wal_write_bytes: add.gauge(
+                "etcd_disk_wal_write_bytes_total",
+                "Bytes written to the log.",
+            ),
+            backend_commit: add.histogram(
+                "etcd_disk_backend_commit_duration_seconds",
+                "Time of a commit of the state.",
+                SECONDS,
+            ),
             backend_commit_write: add.histogram(
                 "etcd_debugging_disk_backend_commit_write_duration_seconds",
                 "Time of the write of a commit.",
@@ -171,8 +238,15 @@ impl Lease {
         Self {
             granted: add.counter("etcd_debugging_lease_granted_total", "Leases granted."),
             revoked: add.counter("etcd_debugging_lease_revoked_total", "Leases revoked."),
-            renewed: add.counter("etcd_debugging_lease_renewed_total", "Renewals seen by the leader."),
-            ttl: add.histogram("etcd_debugging_lease_ttl_total", "Granted seconds.", Buckets::Doubling(1.0, 24)),
+            renewed: add.counter(
+                "etcd_debugging_lease_renewed_total",
+                "Renewals seen by the leader.",
+            ),
+            ttl: add.histogram(
+                "etcd_debugging_lease_ttl_total",
+                "Granted seconds.",
+                Buckets::Doubling(1.0, 24),
+            ),
         }
     }
 }
@@ -202,9 +276,18 @@ pub struct Watch {
 impl Watch {
     pub(super) fn new(add: &Builder<'_>) -> Self {
         Self {
-            events: add.counter("etcd_debugging_mvcc_events_total", "Events sent by this member."),
-            pending_events: add.gauge("etcd_debugging_mvcc_pending_events_total", "Events waiting to be sent."),
-            slow_watchers: add.gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that catch up."),
+            events: add.counter(
+                "etcd_debugging_mvcc_events_total",
+                "Events sent by this member.",
+            ),
+            pending_events: add.gauge(
+                "etcd_debugging_mvcc_pending_events_total",
+                "Events waiting to be sent.",
+            ),
+            slow_watchers: add.gauge(
+                "etcd_debugging_mvcc_slow_watcher_total",
+                "Watchers that catch up.",
+            ),
             streams: add.gauge("etcd_debugging_mvcc_watch_stream_total", "Watch streams."),
             watchers: add.gauge("etcd_debugging_mvcc_watcher_total", "Watchers."),
             send_control: add.histogram(

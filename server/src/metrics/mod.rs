@@ -82,9 +82,18 @@ mod tests {
     #[test]
     fn series_appear_with_their_first_observation() {
         let metrics = Metrics::default();
-        let has = |name: &str| metrics.registry.gather().iter().any(|family| family.name() == name);
+        let has = |name: &str| {
+            metrics
+                .registry
+                .gather()
+                .iter()
+                .any(|family| family.name() == name)
+        };
         assert!(!has("etcd_server_request_duration_seconds"));
-        metrics.server.request_duration.observe(RequestKind::Put, true, Duration::from_millis(1));
+        metrics
+            .server
+            .request_duration
+            .observe(RequestKind::Put, true, Duration::from_millis(1));
         assert!(has("etcd_server_request_duration_seconds"));
     }
 
@@ -93,7 +102,15 @@ mod tests {
         let metrics = Metrics::default();
         let put = metrics.grpc.method("/etcdserverpb.KV/Put").unwrap();
         assert!(!put.streams && put.handling.is_none());
-        assert!(metrics.grpc.method("/etcdserverpb.Watch/Watch").unwrap().streams);
-        assert!(metrics.grpc.has_service("v3lockpb.Lock") && !metrics.grpc.has_service("etcdserverpb"));
+        assert!(
+            metrics
+                .grpc
+                .method("/etcdserverpb.Watch/Watch")
+                .unwrap()
+                .streams
+        );
+        assert!(
+            metrics.grpc.has_service("v3lockpb.Lock") && !metrics.grpc.has_service("etcdserverpb")
+        );
     }
 }

@@ -59,21 +59,33 @@ impl Grpc {
 
     /// Whether a service of this name (`package.Service`) exists.
     pub fn has_service(&self, service: &str) -> bool {
-        self.methods.values().any(|method| method.service == service)
+        self.methods
+            .values()
+            .any(|method| method.service == service)
     }
 
     pub(super) fn new(add: &Builder<'_>, extensive: bool) -> Self {
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
         let started = add.counters("grpc_server_started_total", "RPCs started.", &labels);
-        let received = add.counters("grpc_server_msg_received_total", "Messages received.", &labels);
+        let received = add.counters(
+            "grpc_server_msg_received_total",
+            "Messages received.",
+            &labels,
+        );
         let sent = add.counters("grpc_server_msg_sent_total", "Messages sent.", &labels);
         let handled = add.counters(
             "grpc_server_handled_total",
             "RPCs done, by code.",
             &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
         );
-        let handling =
-            extensive.then(|| add.histograms("grpc_server_handling_seconds", "Time of an RPC.", &labels, Buckets::Usual));
+        let handling = extensive.then(|| {
+            add.histograms(
+                "grpc_server_handling_seconds",
+                "Time of an RPC.",
+                &labels,
+                Buckets::Usual,
+            )
+        });
         let methods = known_methods()
             .into_iter()
             .map(|(service, name, kind)| {
@@ -81,10 +93,13 @@ impl Grpc {
                 let series = |family: &IntCounterVec| family.with_label_values(&values);
                 let method = Method {
                     started: series(&started),
-                    handled: CODES.map(|code| handled.with_label_values(&[kind, &service, &name, code])),
+                    handled: CODES
+                        .map(|code| handled.with_label_values(&[kind, &service, &name, code])),
                     received: series(&received),
                     sent: series(&sent),
-                    handling: handling.as_ref().map(|family| family.with_label_values(&values)),
+                    handling: handling
+                        .as_ref()
+                        .map(|family| family.with_label_values(&values)),
                     streams: kind != "unary",
                     service: service.clone(),
                     name: name.clone(),
@@ -98,7 +113,8 @@ impl Grpc {
 
 /// Service, method and type of every call this server knows, health included.
 fn known_methods() -> Vec<(String, String, &'static str)> {
-    let files = prost_types::FileDescriptorSet::decode(sternpost_proto::DESCRIPTORS).expect("the descriptors are ours");
+    let files = prost_types::FileDescriptorSet::decode(sternpost_proto::DESCRIPTORS)
+        .expect("the descriptors are ours");
     let mut methods = Vec::new();
     for file in &files.file {
         for service in &file.service {
@@ -114,7 +130,11 @@ fn known_methods() -> Vec<(String, String, &'static str)> {
             }
         }
     }
-    for (method, kind) in [("Check", "unary"), ("List", "unary"), ("Watch", "server_stream")] {
+    for (method, kind) in [
+        ("Check", "unary"),
+        ("List", "unary"),
+        ("Watch", "server_stream"),
+    ] {
         methods.push(("grpc.health.v1.Health".to_owned(), method.to_owned(), kind));
     }
     methods
@@ -133,8 +153,14 @@ pub struct Network {
 impl Network {
     pub(super) fn new(add: &Builder<'_>) -> Self {
         Self {
-            client_received_bytes: add.counter("etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients."),
-            client_sent_bytes: add.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients."),
+            client_received_bytes: add.counter(
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes received from gRPC clients.",
+            ),
+            client_sent_bytes: add.counter(
+                "etcd_network_client_grpc_sent_bytes_total",
+                "Bytes sent to gRPC clients.",
+            ),
             stream_failures: add.counters(
                 "etcd_network_server_stream_failures_total",
                 "Streams that failed, by direction and API.",

@@ -31,8 +31,18 @@ pub enum RequestKind {
     Alarm,
 }
 
-const KINDS: [&str; 10] =
-    ["Range", "ReadonlyTxn", "Put", "DeleteRange", "Txn", "Compaction", "LeaseGrant", "LeaseRevoke", "LeaseCheckpoint", "Alarm"];
+const KINDS: [&str; 10] = [
+    "Range",
+    "ReadonlyTxn",
+    "Put",
+    "DeleteRange",
+    "Txn",
+    "Compaction",
+    "LeaseGrant",
+    "LeaseRevoke",
+    "LeaseCheckpoint",
+    "Alarm",
+];
 
 /// A histogram per kind of request and outcome. A series appears with its
 /// first observation, and is looked up by name only then.
@@ -45,7 +55,11 @@ pub struct RequestDurations {
 
 impl RequestDurations {
     fn new(family: HistogramVec, prefix: &'static [&'static str]) -> Self {
-        Self { family, prefix, series: Default::default() }
+        Self {
+            family,
+            prefix,
+            series: Default::default(),
+        }
     }
 
     /// One request of this kind was done.
@@ -70,7 +84,10 @@ impl OutcomeDurations {
     /// One was done.
     pub fn observe(&self, success: bool, took: Duration) {
         self.series[usize::from(success)]
-            .get_or_init(|| self.family.with_label_values(&[if success { "true" } else { "false" }]))
+            .get_or_init(|| {
+                self.family
+                    .with_label_values(&[if success { "true" } else { "false" }])
+            })
             .observe(took.as_secs_f64());
     }
 }
@@ -91,7 +108,9 @@ impl ClientRequests {
     pub fn count(&self, stream: bool, version: Option<&str>) {
         let kind = if stream { "stream" } else { "unary" };
         let Some(version) = version else {
-            self.unknown[usize::from(stream)].get_or_init(|| self.family.with_label_values(&[kind, "unknown"])).inc();
+            self.unknown[usize::from(stream)]
+                .get_or_init(|| self.family.with_label_values(&[kind, "unknown"]))
+                .inc();
             return;
         };
         let mut known = self.known.lock();
@@ -186,30 +205,86 @@ impl Server {
             &["version", "op", "success"],
             Buckets::Doubling(0.0001, 20),
         );
-        let request =
-            add.histograms("etcd_server_request_duration_seconds", "Time of one request with its consensus.", &["type", "success"], SECONDS);
-        let range =
-            add.histograms("etcd_server_range_duration_seconds", "Time of one range.", &["success"], Buckets::Doubling(0.0001, 20));
+        let request = add.histograms(
+            "etcd_server_request_duration_seconds",
+            "Time of one request with its consensus.",
+            &["type", "success"],
+            SECONDS,
+        );
+        let range = add.histograms(
+            "etcd_server_range_duration_seconds",
+            "Time of one range.",
+            &["success"],
+            Buckets::Doubling(0.0001, 20),
+        );
         Self {
-            has_leader: add.gauge("etcd_server_has_leader", "Whether a leader is known: 1 is yes."),
-            is_leader: add.gauge("etcd_server_is_leader", "Whether this member leads: 1 is yes."),
-            is_learner: add.gauge("etcd_server_is_learner", "Whether this member is a learner: 1 is yes."),
-            leader_changes_seen: add.counter("etcd_server_leader_changes_seen_total", "Leader changes seen by this member."),
-            proposals_committed: add.gauge("etcd_server_proposals_committed_total", "The committed index."),
-            proposals_applied: add.gauge("etcd_server_proposals_applied_total", "The applied index."),
-            proposals_pending: add.gauge("etcd_server_proposals_pending", "Proposals waiting for their commit."),
-            proposals_failed: add.counter("etcd_server_proposals_failed_total", "Proposals that failed."),
-            quota_backend_bytes: add.gauge("etcd_server_quota_backend_bytes", "The quota in force, in bytes."),
-            slow_apply: add.counter("etcd_server_slow_apply_total", "Applies slower than the warning limit."),
-            slow_read_indexes: add.counter("etcd_server_slow_read_indexes_total", "Read indexes that were late or timed out."),
-            read_indexes_failed: add.counter("etcd_server_read_indexes_failed_total", "Read indexes that failed."),
-            heartbeat_send_failures: add.counter("etcd_server_heartbeat_send_failures_total", "Heartbeats sent late."),
-            lease_expired: add.counter("etcd_debugging_server_lease_expired_total", "Leases found expired by the leader."),
-            snapshot_apply_in_progress: add
-                .gauge("etcd_server_snapshot_apply_in_progress_total", "1 while a received snapshot is applied."),
-            learner_promote_successes: add.counter("etcd_server_learner_promote_successes", "Learners promoted while leading."),
+            has_leader: add.gauge(
+                "etcd_server_has_leader",
+                "Whether a leader is known: 1 is yes.",
+            ),
+            is_leader: add.gauge(
+                "etcd_server_is_leader",
+                "Whether this member leads: 1 is yes.",
+            ),
+            is_learner: add.gauge(
+                "etcd_server_is_learner",
+                "Whether this member is a learner: 1 is yes.",
+            ),
+            leader_changes_seen: add.counter(
+                "etcd_server_leader_changes_seen_total",
+                "Leader changes seen by this member.",
+            ),
+            proposals_committed: add.gauge(
+                "etcd_server_proposals_committed_total",
+                "The committed index.",
+            ),
+            proposals_applied: add
+                .gauge("etcd_server_proposals_applied_total", "The applied index."),
+            proposals_pending: add.gauge(
+                "etcd_server_proposals_pending",
+                "Proposals waiting for their commit.",
+            ),
+            proposals_failed: add.counter(
+                "etcd_server_proposals_failed_total",
+                "Proposals that failed.",
+            ),
+            quota_backend_bytes: add.gauge(
+                "etcd_server_quota_backend_bytes",
+                "The quota in force, in bytes.",
+            ),
+            slow_apply: add.counter(
+                "etcd_server_slow_apply_total",
+                "Applies slower than the warning limit.",
+            ),
+            slow_read_indexes: add.counter(
+                "etcd_server_slow_read_indexes_total",
+                "Read indexes that were late or timed out.",
+            ),
+            read_indexes_failed: add.counter(
+                "etcd_server_read_indexes_failed_total",
+                "Read indexes that failed.",
+            ),
+            heartbeat_send_failures: add.counter(
+                "etcd_server_heartbeat_send_failures_total",
+                "Heartbeats sent late.",
+            ),
+            lease_expired: add.counter(
+                "etcd_debugging_server_lease_expired_total",
+                "Leases found expired by the leader.",
+            ),
+            snapshot_apply_in_progress: add.gauge(
+                "etcd_server_snapshot_apply_in_progress_total",
+                "1 while a received snapshot is applied.",
+            ),
+            learner_promote_successes: add.counter(
+                "etcd_server_learner_promote_successes",
+                "Learners promoted while leading.",
+            ),
             apply_duration: RequestDurations::new(apply, &["v3"]),
-            range_duration: OutcomeDurations { family: range, series: Default::default() },
+            range_duration: OutcomeDurations {
+                family: range,
+                series: Default::default(),
+            },
             request_duration: RequestDurations::new(request, &[]),
             client_requests: ClientRequests {
                 family: add.counters(
@@ -220,17 +295,56 @@ impl Server {
                 unknown: Default::default(),
                 known: Mutex::default(),
             },
-            health_success: add.counter("etcd_server_health_success", "Successful answers of /health."),
-            health_failures: add.counter("etcd_server_health_failures", "Failed answers of /health."),
-            healthcheck: add.gauges("etcd_server_healthcheck", "The last answer of a health check: 1 is good.", &["type", "name"]),
-            healthchecks: add.counters("etcd_server_healthchecks_total", "Answers of a health check.", &["type", "name", "status"]),
-            alarms: add.gauges("etcd_debugging_server_alarms", "Active alarms: 1 is active.", &["server_id", "alarm_type"]),
-            cluster_version: add.gauges("etcd_cluster_version", "The cluster's version is in the label.", &["cluster_version"]),
-            version: add.gauges("etcd_server_version", "The server's version is in the label.", &["server_version"]),
-            go_version: add.gauges("etcd_server_go_version", "What the server is built with is in the label.", &["server_go_version"]),
-            id: add.gauges("etcd_server_id", "The member ID, in hex, is in the label.", &["server_id"]),
-            feature_enabled: add.gauges("etcd_server_feature_enabled", "Whether a feature gate is on: 1 is yes.", &["name", "stage"]),
-            auth_revision: add.gauge("etcd_debugging_auth_revision", "The revision of users and roles."),
+            health_success: add.counter(
+                "etcd_server_health_success",
+                "Successful answers of /health.",
+            ),
+            health_failures: add
+                .counter("etcd_server_health_failures", "Failed answers of /health."),
+            healthcheck: add.gauges(
+                "etcd_server_healthcheck",
+                "The last answer of a health check: 1 is good.",
+                &["type", "name"],
+            ),
+            healthchecks: add.counters(
+                "etcd_server_healthchecks_total",
+                "Answers of a health check.",
+                &["type", "name", "status"],
+            ),
+            alarms: add.gauges(
+                "etcd_debugging_server_alarms",
+                "Active alarms: 1 is active.",
+                &["server_id", "alarm_type"],
+            ),
+            cluster_version: add.gauges(
+                "etcd_cluster_version",
+                "The cluster's version is in the label.",
+                &["cluster_version"],
+            ),
+            version: add.gauges(
+                "etcd_server_version",
+                "The server's version is in the label.",
+                &["server_version"],
+            ),
+            go_version: add.gauges(
+                "etcd_server_go_version",
+                "What the server is built with is in the label.",
+                &["server_go_version"],
+            ),
+            id: add.gauges(
+                "etcd_server_id",
+                "The member ID, in hex, is in the label.",
+                &["server_id"],
+            ),
+            feature_enabled: add.gauges(
+                "etcd_server_feature_enabled",
+                "Whether a feature gate is on: 1 is yes.",
+                &["name", "stage"],
+            ),
+            auth_revision: add.gauge(
+                "etcd_debugging_auth_revision",
+                "The revision of users and roles.",
+            ),
             fd_used: add.gauge("os_fd_used", "Open file descriptors."),
             fd_limit: add.gauge("os_fd_limit", "The limit of open file descriptors."),
         }
