@@ -21,6 +21,9 @@ pub enum ProposeError {
     /// Proposed, but what became of it is not known: it may still be applied.
     #[error("outcome unknown")]
     OutcomeUnknown,
+    /// The command is nested more deeply than members can decode. Not accepted.
+    #[error("request is nested too deeply")]
+    TooDeep,
 }
 
 /// Why a linearizable read can't be served.

@@ -33,6 +33,15 @@ pub enum Bootstrap {
     },
 }
 
+impl Bootstrap {
+    /// Who the node will be.
+    pub fn identity(&self) -> Identity {
+        match self {
+            Self::New { identity, .. } | Self::Join { identity } => *identity,
+        }
+    }
+}
+
 /// What a node needs to know when it is opened.
 #[derive(Clone)]
 pub struct NodeOptions {
