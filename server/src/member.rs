@@ -1,7 +1,22 @@
-//! What the parts of a running member share.
+//! What the parts of a running member share, and the tasks that run as long
+//! as it does.
 
-use crate::{config::Config, metrics::Metrics};
-use sternpost_raft::RaftNode;
+mod leadership;
+mod publish;
+
+pub use leadership::LeadershipView;
+
+use crate::{
+    alarms::Quota, compactor, config::Config, lease::Leases, metrics::Metrics, propose::RequestIds, read::ReadPool,
+};
+use std::sync::Arc;
+use sternpost_raft::{Identity, RaftNode};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The version of etcd whose behaviour this server has.
+pub const ETCD_VERSION: &str = "3.7.1";
+/// The version of the whole cluster: major and minor count.
+pub const CLUSTER_VERSION: &str = "3.7.0";
 
 /// A running member. One per process.
 pub struct Member {
@@ -11,4 +26,72 @@ pub struct Member {
     pub node: RaftNode,
     /// Where everything is counted.
     pub metrics: Metrics,
+    /// Member and cluster ID.
+    pub identity: Identity,
+    /// Who leads, at hand without a lock across an await.
+    pub leadership: LeadershipView,
+    /// The limit on `dbSize`.
+    pub quota: Quota,
+    /// The lease clock.
+    pub leases: Leases,
+    /// Where long reads run.
+    pub pool: ReadPool,
+    /// Numbers for commands.
+    pub request_ids: RequestIds,
+    published: CancellationToken,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Member {
+    /// Puts a member together around an open node and starts its tasks on the
+    /// runtime this is called from.
+    pub fn start(config: Config, node: RaftNode, metrics: Metrics) -> Arc<Self> {
+        let identity = node.identity();
+        let member = Arc::new(Self {
+            identity,
+            leadership: LeadershipView::new(identity.member_id, node.leadership()),
+            quota: Quota::new(config.effective_quota_bytes()),
+            leases: Leases::new(&config),
+            pool: ReadPool::new(),
+            request_ids: RequestIds::new(identity.member_id),
+            published: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+            node,
+            metrics,
+        });
+        member.spawn(leadership::follow(member.clone()));
+        member.spawn(crate::lease::run(member.clone()));
+        member.spawn(compactor::run(member.clone()));
+        member.spawn(publish::run(member.clone()));
+        member.tasks.close();
+        member
+    }
+
+    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            // `None`: cut off at an await, which leaves no state half done.
+            let _ = stopping.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    /// Waits until the cluster knows this member's name and URLs: from then on
+    /// it serves clients.
+    pub async fn wait_published(&self) {
+        self.published.cancelled().await;
+    }
+
+    /// Whether [`Member::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Ends this member's tasks. The node is left to whoever opened it.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.tasks.wait().await;
+    }
 }

@@ -1,10 +1,47 @@
 //! One file per gRPC service, and what they share: request checks, response
 //! header, errors.
 
+mod auth;
+mod cluster;
+mod election;
+mod header;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+mod range_stream;
+pub mod status;
+pub mod validate;
+
 use crate::member::Member;
 use std::sync::Arc;
+use sternpost_proto::{
+    etcdserverpb::{
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+        maintenance_server::MaintenanceServer,
+    },
+    v3electionpb::election_server::ElectionServer,
+    v3lockpb::lock_server::LockServer,
+};
+use tonic::{codec::CompressionEncoding::Gzip, service::Routes};
 
 /// All gRPC services of the client port.
-pub fn routes(_member: &Arc<Member>) -> axum::Router {
-    unimplemented!()
+pub fn routes(member: &Arc<Member>) -> axum::Router {
+    let receive_max = member.config.grpc_receive_max();
+    // Compressed requests are taken in; answers are not compressed, as etcd's
+    // aren't unless the request was.
+    macro_rules! server {
+        ($server:ident, $service:expr) => {
+            $server::new($service).max_decoding_message_size(receive_max).accept_compressed(Gzip)
+        };
+    }
+    Routes::default()
+        .add_service(server!(KvServer, kv::KvService(member.clone())))
+        .add_service(server!(LeaseServer, lease::LeaseService(member.clone())))
+        .add_service(server!(ClusterServer, cluster::ClusterService(member.clone())))
+        .add_service(server!(MaintenanceServer, maintenance::MaintenanceService(member.clone())))
+        .add_service(server!(AuthServer, auth::AuthService(member.clone())))
+        .add_service(server!(LockServer, lock::LockService))
+        .add_service(server!(ElectionServer, election::ElectionService))
+        .into_axum_router()
 }

@@ -1,1 +1,356 @@
-//! Leases: the leader's countdown.
+//! Leases as the server sees them: the leader counts them down, and what
+//! becomes of them goes through the log.
+
+mod clock;
+
+use crate::{api::status::ApiError, config::Config, member::Member};
+use clock::{Countdown, Renewal};
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use sternpost_proto::internal::{LeaseCheckpoints, LeaseRemaining, LeaseRevoke, command::Verb};
+use sternpost_raft::{FeedItem, FeedReader, Published};
+use sternpost_storage::{LeaseInfo, ReadView, StateChange};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, timeout_at},
+};
+
+/// Above this a TTL is refused, as in etcd.
+pub const TTL_MAX_SECS: i64 = 9_000_000_000;
+/// How often the leader looks for expired leases, as in etcd.
+const EXPIRY_EVERY: Duration = Duration::from_millis(500);
+/// Leases taken to be revoked at once, so that a pile of them leaves room for
+/// clients. etcd takes 500.
+const EXPIRIES_PER_TICK: usize = 1000;
+/// Revokes under way at once.
+const REVOKES_MAX: usize = 64;
+/// The rest before a failed revoke is tried again, as in etcd.
+const REVOKE_RETRY_MS: u64 = 3000;
+/// Leases in one checkpoint, as in etcd.
+const CHECKPOINT_BATCH: usize = 1000;
+
+/// The lease clock of a member; it runs only while the member leads.
+pub struct Leases {
+    countdown: Countdown,
+    /// The term for which all leases are loaded, 0 for none.
+    term: AtomicU64,
+    /// How far the countdown follows the log, as a raft index; sent also when
+    /// a term ends or a checkpoint is done, for those who wait for that.
+    followed: watch::Sender<u64>,
+    started: Instant,
+    ttl_min_secs: i64,
+    extend_ms: u64,
+}
+
+impl Leases {
+    /// A clock without leases.
+    pub fn new(config: &Config) -> Self {
+        let heartbeat_ms = config.heartbeat_interval.as_millis().max(1);
+        let election_ms = config.election_timeout.as_millis();
+        // etcd counts in ticks of a heartbeat, and rounds twice.
+        let ttl_min_ms = (3 * (election_ms / heartbeat_ms) / 2) * heartbeat_ms;
+        Self {
+            countdown: Countdown::new(config.feature_gates.enabled("LeaseCheckpoint")),
+            term: AtomicU64::new(0),
+            followed: watch::Sender::new(0),
+            started: Instant::now(),
+            ttl_min_secs: i64::try_from(ttl_min_ms.div_ceil(1000)).unwrap_or(TTL_MAX_SECS),
+            extend_ms: u64::try_from(election_ms).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The TTL that is granted when this one is asked for.
+    pub fn granted_ttl_secs(&self, asked_secs: i64) -> i64 {
+        asked_secs.max(self.ttl_min_secs)
+    }
+
+    /// All leases of this leader, the one that ends first in front.
+    pub fn by_deadline(&self) -> Vec<i64> {
+        self.countdown.by_deadline()
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Waits until the clock knows what the entry at this index did.
+    pub async fn wait_followed(&self, index: u64) {
+        let mut followed = self.followed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = followed.wait_for(|at| *at >= index).await;
+    }
+
+    fn wake_waiters(&self) {
+        self.followed.send_modify(|_| ());
+    }
+
+    fn load(&self, leases: &[LeaseInfo], term: u64) {
+        self.countdown.clear();
+        self.countdown.reconcile(leases, self.extend_ms, self.now_ms());
+        self.term.store(term, SeqCst);
+        self.wake_waiters();
+    }
+
+    fn unload(&self) {
+        self.term.store(0, SeqCst);
+        self.countdown.clear();
+        self.wake_waiters();
+    }
+}
+
+impl Member {
+    /// Renews a lease; 0 if there is none. The common case answers at once.
+    pub async fn renew_lease(&self, id: i64) -> Result<i64, ApiError> {
+        if let Some(term) = self.counting_term() {
+            match self.leases.countdown.renew(id, self.leases.now_ms()) {
+                Renewal::Renewed(ttl_secs) => {
+                    self.metrics.lease.renewed.inc();
+                    return Ok(ttl_secs);
+                }
+                // Unless it was asked while a term ended.
+                Renewal::Unknown if self.counting_term() == Some(term) => return Ok(0),
+                Renewal::Unknown | Renewal::Expired | Renewal::Checkpointing | Renewal::Checkpointed => {}
+            }
+        }
+        Box::pin(self.renew_lease_slowly(id)).await
+    }
+
+    /// Milliseconds left and granted seconds, `None` if there is no such lease.
+    pub async fn lease_remaining(&self, id: i64) -> Result<Option<(i64, i64)>, ApiError> {
+        let deadline = Instant::now() + self.config.request_timeout();
+        let term = self.wait_to_count_leases(deadline).await?;
+        let remaining = self.leases.countdown.remaining(id, self.leases.now_ms());
+        // Read while the term ended: the number may be anything.
+        if self.counting_term() == Some(term) { Ok(remaining) } else { Err(ApiError::LeaderChanged) }
+    }
+
+    /// The term this member leads in, once it has loaded its leases.
+    pub fn counting_term(&self) -> Option<u64> {
+        self.leadership.leading_term().filter(|term| *term == self.leases.term.load(SeqCst))
+    }
+
+    async fn wait_to_count_leases(&self, deadline: Instant) -> Result<u64, ApiError> {
+        let mut followed = self.leases.followed.subscribe();
+        loop {
+            followed.borrow_and_update();
+            if let Some(term) = self.counting_term() {
+                return Ok(term);
+            }
+            let waited = async {
+                let _ = self.leadership.wait_to_lead(deadline).await;
+                // Sent when the leases are loaded.
+                if self.counting_term().is_none() {
+                    let _ = followed.changed().await;
+                }
+            };
+            timeout_at(deadline, waited).await.map_err(|_| ApiError::Timeout)?;
+        }
+    }
+
+    async fn renew_lease_slowly(&self, id: i64) -> Result<i64, ApiError> {
+        let deadline = Instant::now() + self.config.request_timeout();
+        let mut followed = self.leases.followed.subscribe();
+        loop {
+            let term = self.wait_to_count_leases(deadline).await?;
+            followed.borrow_and_update();
+            match self.leases.countdown.renew(id, self.leases.now_ms()) {
+                Renewal::Renewed(ttl_secs) => {
+                    self.metrics.lease.renewed.inc();
+                    return Ok(ttl_secs);
+                }
+                Renewal::Unknown if self.counting_term() == Some(term) => return Ok(0),
+                Renewal::Unknown => {}
+                Renewal::Expired | Renewal::Checkpointing => {
+                    let changed = timeout_at(deadline, followed.changed()).await;
+                    changed.map_err(|_| ApiError::Timeout)?.map_err(|_| ApiError::Stopped)?;
+                }
+                Renewal::Checkpointed => self.clear_checkpoint(id).await?,
+            }
+        }
+    }
+
+    async fn clear_checkpoint(&self, id: i64) -> Result<(), ApiError> {
+        let cleared = LeaseCheckpoints { leases: vec![LeaseRemaining { id, remaining_secs: 0 }] };
+        let outcome = self.propose(Verb::LeaseCheckpoints(cleared)).await?;
+        self.leases.wait_followed(outcome.index).await;
+        Ok(())
+    }
+}
+
+/// Follows the feed, loads all leases when this member starts to lead, and
+/// revokes what expires. Ends with the node.
+pub async fn run(member: Arc<Member>) {
+    let (view, reader) = member.node.feed().subscribe();
+    member.leases.followed.send_replace(applied_index(&view));
+    drop(view);
+    Driver { term: None, reader, expired: VecDeque::new(), under_way: FuturesUnordered::new(), revokes: 0, member }.run().await;
+}
+
+fn applied_index(view: &ReadView) -> u64 {
+    view.applied().map_or(0, |mark| mark.index)
+}
+
+/// What a proposal of the clock was.
+enum Done {
+    Revoke,
+    Checkpoint,
+}
+
+/// The one task that moves the clock on.
+struct Driver {
+    member: Arc<Member>,
+    reader: FeedReader,
+    /// The term this member leads in.
+    term: Option<u64>,
+    /// Expired, and waiting for a place among the revokes under way.
+    expired: VecDeque<i64>,
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    revokes: usize,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let mut leadership = self.member.node.leadership();
+        let mut ticks = tokio::time::interval(EXPIRY_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.follow_leadership().await;
+        loop {
+            tokio::select! {
+                changed = leadership.changed() => match changed {
+                    Ok(()) => self.follow_leadership().await,
+                    Err(_) => return,
+                },
+                item = self.reader.next() => match item {
+                    Some(FeedItem::Next(published)) => self.follow(&published),
+                    Some(FeedItem::Lagged(view)) => self.catch_up(view).await,
+                    None => return,
+                },
+                _ = ticks.tick(), if self.term.is_some() => self.tick(),
+                Some(done) = self.under_way.next() => {
+                    if matches!(done, Done::Revoke) {
+                        self.revokes -= 1;
+                    }
+                    self.start_revokes();
+                }
+            }
+        }
+    }
+
+    /// Loads all leases at the start of a term, forgets them at its end.
+    async fn follow_leadership(&mut self) {
+        let term = self.member.leadership.leading_term();
+        if term == self.term {
+            return;
+        }
+        self.term = term;
+        self.expired.clear();
+        self.member.leases.unload();
+        let Some(term) = term else { return };
+        // A fault was logged where it was found: nothing expires then, and
+        // renewals wait in vain rather than hear that their lease is gone.
+        let Some(leases) = self.read_leases(self.member.node.reads().view()).await else { return };
+        tracing::info!(term, leases = leases.len(), "this member leads and counts leases down");
+        self.member.leases.load(&leases, term);
+    }
+
+    async fn read_leases(&self, view: Arc<ReadView>) -> Option<Vec<LeaseInfo>> {
+        let read = self.member.pool.run(0, move || view.leases()).await;
+        read.and_then(|leases| leases.map_err(ApiError::from)).ok()
+    }
+
+    fn follow(&mut self, published: &Published) {
+        let metrics = &self.member.metrics.lease;
+        let leases = &self.member.leases;
+        for change in &published.changes {
+            match change {
+                StateChange::LeaseGranted(lease) => {
+                    metrics.granted.inc();
+                    metrics.ttl.observe(lease.ttl_secs as f64);
+                    if self.term.is_some() {
+                        leases.countdown.granted(lease, leases.now_ms());
+                    }
+                }
+                StateChange::LeaseRevoked(id) => {
+                    metrics.revoked.inc();
+                    leases.countdown.revoked(id.0);
+                }
+                StateChange::LeaseCheckpointed(lease) => leases.countdown.checkpointed(lease, leases.now_ms()),
+                StateChange::Alarms | StateChange::Members | StateChange::Compacted(_) => {}
+            }
+        }
+        leases.followed.send_replace(applied_index(&published.view));
+    }
+
+    /// Chunks were missed: compare with the state after them.
+    async fn catch_up(&mut self, view: Arc<ReadView>) {
+        let index = applied_index(&view);
+        if self.term.is_some()
+            && let Some(known) = self.read_leases(view).await
+        {
+            let leases = &self.member.leases;
+            leases.countdown.reconcile(&known, 0, leases.now_ms());
+        }
+        self.member.leases.followed.send_replace(index);
+    }
+
+    fn tick(&mut self) {
+        let leases = &self.member.leases;
+        let room = EXPIRIES_PER_TICK.saturating_sub(self.expired.len());
+        self.expired.extend(leases.countdown.take_expired(room, leases.now_ms()));
+        let due = leases.countdown.take_checkpoints(CHECKPOINT_BATCH, leases.now_ms());
+        if !due.is_empty() {
+            self.under_way.push(Box::pin(checkpoint(self.member.clone(), due)));
+        }
+        self.start_revokes();
+    }
+
+    fn start_revokes(&mut self) {
+        let Some(term) = self.term else { return };
+        while self.revokes < REVOKES_MAX
+            && let Some(id) = self.expired.pop_front()
+        {
+            self.revokes += 1;
+            self.under_way.push(Box::pin(revoke(self.member.clone(), id, term)));
+        }
+    }
+}
+
+/// Proposes the end of an expired lease. It counts only if this is still the
+/// same term when the entry is written.
+async fn revoke(member: Arc<Member>, id: i64, term: u64) -> Done {
+    match member.propose(Verb::LeaseRevoke(LeaseRevoke { id, expired_in_term: term })).await {
+        Ok(_) => member.metrics.server.lease_expired.inc(),
+        // Somebody was faster. The feed tells the clock.
+        Err(ApiError::LeaseNotFound) => {}
+        Err(error) => {
+            tracing::warn!(lease = id, error = error.text(), "an expired lease could not be revoked yet");
+            let leases = &member.leases;
+            leases.countdown.retry_expiry(id, leases.now_ms().saturating_add(REVOKE_RETRY_MS));
+        }
+    }
+    Done::Revoke
+}
+
+/// Writes down how much time these leases have left, so that a change of
+/// leader does not give them all of it again.
+async fn checkpoint(member: Arc<Member>, due: Vec<(i64, i64)>) -> Done {
+    let list = due.iter().map(|&(id, remaining_secs)| LeaseRemaining { id, remaining_secs }).collect();
+    let result = member.propose(Verb::LeaseCheckpoints(LeaseCheckpoints { leases: list })).await;
+    let leases = &member.leases;
+    match result {
+        Ok(outcome) => leases.wait_followed(outcome.index).await,
+        Err(error) => tracing::warn!(error = error.text(), "lease checkpoints were not written"),
+    }
+    for (id, left_secs) in due {
+        leases.countdown.checkpoint_ended(id, left_secs, leases.now_ms());
+    }
+    leases.wake_waiters();
+    Done::Checkpoint
+}

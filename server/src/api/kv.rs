@@ -1,0 +1,210 @@
+//! KV: ranges, puts, deletes, transactions, compactions.
+
+use super::{
+    range_stream::{self, RangeStream},
+    status::ApiError,
+    validate,
+};
+use crate::{alarms, member::Member, metrics::RequestKind, read};
+use std::{sync::Arc, time::Instant};
+use sternpost_proto::{
+    etcdserverpb::{self as pb, kv_server::Kv, request_op, response_op},
+    internal::command::Verb,
+};
+use sternpost_storage::Response as Answer;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct KvService(pub Arc<Member>);
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    type RangeStreamStream = RangeStream;
+
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        validate::range(&request)?;
+        let answer = self.0.timed(RequestKind::Range, self.range_checked(request)).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn range_stream(&self, request: Request<pb::RangeRequest>) -> Result<Response<RangeStream>, Status> {
+        let request = request.into_inner();
+        validate::range_stream(&request)?;
+        let stream = self.0.timed(RequestKind::Range, range_stream::start(self.0.clone(), request)).await?;
+        self.0.metrics.mvcc.range_total.inc();
+        Ok(Response::new(stream))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let request = request.into_inner();
+        let cost = alarms::put_cost(&request);
+        // etcd looks at the quota before it looks at the request.
+        self.0.check_quota(cost).await?;
+        validate::put(&request)?;
+        let answer = self.0.timed(RequestKind::Put, self.put_checked(request, cost)).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        validate::delete_range(&request)?;
+        let answer = self.0.timed(RequestKind::DeleteRange, self.delete_checked(request)).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = request.into_inner();
+        let cost = alarms::txn_cost(&request);
+        self.0.check_quota(cost).await?;
+        validate::txn(&request, self.0.config.max_txn_ops)?;
+        let answer = if read::is_read_only(&request) {
+            self.0.timed(RequestKind::ReadonlyTxn, self.read_txn_checked(request)).await?
+        } else {
+            self.0.timed(RequestKind::Txn, self.txn_checked(request, cost)).await?
+        };
+        self.0.count_txn(&answer);
+        Ok(Response::new(answer))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let answer = self.0.timed(RequestKind::Compaction, self.0.compact(request.into_inner())).await?;
+        Ok(Response::new(answer))
+    }
+}
+
+impl KvService {
+    async fn range_checked(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, ApiError> {
+        let (mut answer, revision) = self.0.range(request).await?;
+        answer.header = Some(self.0.header(revision));
+        self.0.metrics.mvcc.range_total.inc();
+        Ok(answer)
+    }
+
+    async fn put_checked(&self, request: pb::PutRequest, cost: u64) -> Result<pb::PutResponse, ApiError> {
+        let bytes = request.key.len() + request.value.len();
+        let outcome = self.0.propose(Verb::Put(request)).await?;
+        self.0.recheck_quota(cost).await?;
+        let Answer::Put(mut answer) = outcome.response else { return Err(ApiError::UnexpectedAnswer) };
+        answer.header = Some(self.0.header(outcome.revision));
+        let metrics = &self.0.metrics.mvcc;
+        metrics.put_total.inc();
+        metrics.total_put_size.add(bytes as i64);
+        Ok(answer)
+    }
+
+    async fn delete_checked(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, ApiError> {
+        let outcome = self.0.propose(Verb::DeleteRange(request)).await?;
+        let Answer::DeleteRange(mut answer) = outcome.response else { return Err(ApiError::UnexpectedAnswer) };
+        answer.header = Some(self.0.header(outcome.revision));
+        self.0.metrics.mvcc.delete_total.inc();
+        Ok(answer)
+    }
+
+    async fn read_txn_checked(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, ApiError> {
+        let (mut answer, revision) = self.0.read_txn(request).await?;
+        answer.header = Some(self.0.header(revision));
+        Ok(answer)
+    }
+
+    async fn txn_checked(&self, request: pb::TxnRequest, cost: u64) -> Result<pb::TxnResponse, ApiError> {
+        let bytes = put_bytes(&request);
+        let outcome = self.0.propose(Verb::Txn(request)).await?;
+        self.0.recheck_quota(cost).await?;
+        let Answer::Txn(mut answer) = outcome.response else { return Err(ApiError::UnexpectedAnswer) };
+        answer.header = Some(self.0.header(outcome.revision));
+        let bytes = if answer.succeeded { bytes.success } else { bytes.failure };
+        self.0.metrics.mvcc.total_put_size.add(bytes as i64);
+        Ok(answer)
+    }
+}
+
+impl Member {
+    /// Marks a revision as compacted; `physical` waits until its dead rows
+    /// are gone.
+    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, ApiError> {
+        let physical = request.physical;
+        let outcome = self.propose(Verb::Compaction(request)).await?;
+        if physical {
+            self.node.wait_scrubbed().await;
+        }
+        Ok(pb::CompactionResponse { header: Some(self.header(outcome.revision)) })
+    }
+
+    /// Measures a request with all it waits for.
+    pub async fn timed<T>(
+        &self,
+        kind: RequestKind,
+        request: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let started = Instant::now();
+        let result = request.await;
+        self.metrics.server.request_duration.observe(kind, result.is_ok(), started.elapsed());
+        result
+    }
+
+    /// Counts what a transaction did, as etcd: one of a single operation
+    /// counts as that operation alone.
+    fn count_txn(&self, answer: &pb::TxnResponse) {
+        let mut done = Done::default();
+        done.count(answer);
+        let metrics = &self.metrics.mvcc;
+        metrics.range_total.inc_by(done.ranges);
+        metrics.put_total.inc_by(done.puts);
+        metrics.delete_total.inc_by(done.deletes);
+        if done.ranges + done.puts + done.deletes > 1 {
+            metrics.txn_total.inc();
+        }
+    }
+}
+
+/// The operations that a transaction carried out.
+#[derive(Default)]
+struct Done {
+    ranges: u64,
+    puts: u64,
+    deletes: u64,
+}
+
+impl Done {
+    fn count(&mut self, answer: &pb::TxnResponse) {
+        use response_op::Response::{ResponseDeleteRange, ResponsePut, ResponseRange, ResponseTxn};
+        for op in &answer.responses {
+            match &op.response {
+                Some(ResponseRange(_)) => self.ranges += 1,
+                Some(ResponsePut(_)) => self.puts += 1,
+                Some(ResponseDeleteRange(_)) => self.deletes += 1,
+                Some(ResponseTxn(nested)) => self.count(nested),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Bytes of keys and values that each branch would put.
+struct PutBytes {
+    success: usize,
+    failure: usize,
+}
+
+/// For a statistic: of a nested transaction the larger branch is taken.
+fn put_bytes(request: &pb::TxnRequest) -> PutBytes {
+    let branch = |ops: &[pb::RequestOp]| {
+        let bytes = |op: &pb::RequestOp| match &op.request {
+            Some(request_op::Request::RequestPut(put)) => put.key.len() + put.value.len(),
+            Some(request_op::Request::RequestTxn(nested)) => {
+                let nested = put_bytes(nested);
+                nested.success.max(nested.failure)
+            }
+            _ => 0,
+        };
+        ops.iter().map(bytes).sum()
+    };
+    PutBytes { success: branch(&request.success), failure: branch(&request.failure) }
+}

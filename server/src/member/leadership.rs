@@ -1,0 +1,82 @@
+//! Who leads, as the request path asks it.
+
+use super::Member;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use sternpost_raft::Leadership;
+use tokio::{
+    sync::watch,
+    time::{Instant, error::Elapsed, timeout_at},
+};
+
+/// The newest leadership, and since when its leader leads.
+pub struct LeadershipView {
+    member_id: u64,
+    receiver: watch::Receiver<Leadership>,
+    elected_at: Mutex<Option<Instant>>,
+}
+
+impl LeadershipView {
+    /// What this member sees through `receiver`.
+    pub fn new(member_id: u64, receiver: watch::Receiver<Leadership>) -> Self {
+        Self { member_id, receiver, elected_at: Mutex::new(None) }
+    }
+
+    /// Term and leader.
+    pub fn now(&self) -> Leadership {
+        *self.receiver.borrow()
+    }
+
+    /// Whether a leader is known.
+    pub fn has_leader(&self) -> bool {
+        self.now().leader.is_some()
+    }
+
+    /// The term in which this member leads, with a quorum behind it.
+    pub fn leading_term(&self) -> Option<u64> {
+        let now = self.now();
+        (now.leads && now.leader == Some(self.member_id)).then_some(now.term)
+    }
+
+    /// When the current leader was first seen.
+    pub fn elected_at(&self) -> Option<Instant> {
+        *self.elected_at.lock()
+    }
+
+    /// Waits until a leader is known.
+    pub async fn wait_for_leader(&self, deadline: Instant) -> Result<(), Elapsed> {
+        self.wait(deadline, |now| now.leader.is_some()).await
+    }
+
+    /// Waits until this member leads.
+    pub async fn wait_to_lead(&self, deadline: Instant) -> Result<(), Elapsed> {
+        self.wait(deadline, |now| now.leads && now.leader == Some(self.member_id)).await
+    }
+
+    async fn wait(&self, deadline: Instant, until: impl Fn(&Leadership) -> bool) -> Result<(), Elapsed> {
+        let mut receiver = self.receiver.clone();
+        match timeout_at(deadline, receiver.wait_for(until)).await? {
+            Ok(_) => Ok(()),
+            // The node has ended; so will the wait, at its deadline.
+            Err(_) => timeout_at(deadline, std::future::pending()).await,
+        }
+    }
+}
+
+/// Notes each new leader.
+pub(super) async fn follow(member: Arc<Member>) {
+    let mut receiver = member.node.leadership();
+    let mut last = None;
+    loop {
+        let leader = receiver.borrow_and_update().leader;
+        if leader.is_some() && leader != last {
+            *member.leadership.elected_at.lock() = Some(Instant::now());
+            member.metrics.server.leader_changes_seen.inc();
+            tracing::info!(leader = leader.map(|id| format!("{id:x}")), "leader elected");
+        }
+        last = leader;
+        if receiver.changed().await.is_err() {
+            return;
+        }
+    }
+}
