@@ -16,7 +16,9 @@ const SAMPLES: u32 = 10;
 pub async fn run(member: Arc<Member>) {
     let mut plan = match member.config.auto_compaction() {
         None => return,
-        Some(AutoCompaction::Periodic(period)) => Plan::Periodic(Periodic::new(period, Instant::now())),
+        Some(AutoCompaction::Periodic(period)) => {
+            Plan::Periodic(Periodic::new(period, Instant::now()))
+        }
         Some(AutoCompaction::Revision(retention)) => Plan::Revision { retention, last: 0 },
     };
     loop {
@@ -33,7 +35,13 @@ pub async fn run(member: Arc<Member>) {
 }
 
 async fn compact(member: &Member, plan: &mut Plan, revision: i64) {
-    match member.compact(pb::CompactionRequest { revision, physical: false }).await {
+    match member
+        .compact(pb::CompactionRequest {
+            revision,
+            physical: false,
+        })
+        .await
+    {
         Ok(_) | Err(ApiError::Compacted) => {
             tracing::info!(revision, "completed auto compaction");
             plan.done(revision, Instant::now());
@@ -154,7 +162,10 @@ mod tests {
     #[test]
     fn a_period_is_kept_and_compacted_each_hour() {
         let period = Duration::from_secs(5 * 3600);
-        assert_eq!(compactions(period, 8), [(5.0, 1), (6.0, 10), (7.0, 20), (8.0, 30)]);
+        assert_eq!(
+            compactions(period, 8),
+            [(5.0, 1), (6.0, 10), (7.0, 20), (8.0, 30)]
+        );
     }
 
     #[test]
@@ -178,7 +189,10 @@ mod tests {
 
     #[test]
     fn by_revision_keeps_the_newest() {
-        let mut plan = Plan::Revision { retention: 100, last: 0 };
+        let mut plan = Plan::Revision {
+            retention: 100,
+            last: 0,
+        };
         let now = Instant::now();
         assert_eq!(plan.due(100, now), None);
         assert_eq!(plan.due(101, now), Some(1));

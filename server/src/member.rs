@@ -7,7 +7,8 @@ mod publish;
 pub use leadership::LeadershipView;
 
 use crate::{
-    alarms::Quota, compactor, config::Config, lease::Leases, metrics::Metrics, propose::RequestIds, read::ReadPool,
+    alarms::Quota, compactor, config::Config, lease::Leases, metrics::Metrics, propose::RequestIds,
+    read::ReadPool,
 };
 use std::sync::Arc;
 use sternpost_raft::{Identity, RaftNode};

@@ -36,10 +36,14 @@ pub struct RequestIds(AtomicU64);
 impl RequestIds {
     /// Numbers for this member, started now.
     pub fn new(member_id: u64) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         let started_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let suffix = (started_ms << 24 >> 24) << 8;
-        Self(AtomicU64::new((member_id << 48) | (suffix & ((1 << 48) - 1))))
+        Self(AtomicU64::new(
+            (member_id << 48) | (suffix & ((1 << 48) - 1)),
+        ))
     }
 
     fn next(&self) -> u64 {
@@ -78,7 +82,10 @@ struct Pending<'a> {
 impl<'a> Pending<'a> {
     fn new(member: &'a Member) -> Self {
         gauge(member).inc();
-        Self { member, applied: false }
+        Self {
+            member,
+            applied: false,
+        }
     }
 }
 
@@ -110,18 +117,28 @@ impl Member {
             member_id: self.identity.member_id,
             feature_level: FEATURE_LEVEL,
         };
-        let command = Command { header: Some(header), verb: Some(verb) };
+        let command = Command {
+            header: Some(header),
+            verb: Some(verb),
+        };
         let started = Instant::now();
         let deadline = started + self.config.request_timeout();
         let mut pending = Pending::new(self);
         if !self.leadership.has_leader() {
-            self.leadership.wait_for_leader(deadline).await.map_err(|_| self.timeout_cause(started))?;
+            self.leadership
+                .wait_for_leader(deadline)
+                .await
+                .map_err(|_| self.timeout_cause(started))?;
         }
         match tokio::time::timeout_at(deadline, self.node.propose(command)).await {
             Ok(Ok(applied)) => {
                 pending.applied = true;
                 let response = applied.response?;
-                Ok(Outcome { index: applied.mark.index, revision: applied.revision, response })
+                Ok(Outcome {
+                    index: applied.mark.index,
+                    revision: applied.revision,
+                    response,
+                })
             }
             Ok(Err(ProposeError::Rejected(rejection))) => {
                 pending.applied = true;
@@ -135,7 +152,11 @@ impl Member {
 
     /// Why nothing is known of a proposal that was cut off.
     fn unknown_cause(&self, started: Instant) -> ApiError {
-        if self.is_stopping() { ApiError::Stopped } else { self.timeout_cause(started) }
+        if self.is_stopping() {
+            ApiError::Stopped
+        } else {
+            self.timeout_cause(started)
+        }
     }
 
     /// Which of etcd's timeouts this one is: a request that began shortly
@@ -143,7 +164,9 @@ impl Member {
     fn timeout_cause(&self, started: Instant) -> ApiError {
         let window = 2 * self.config.election_timeout;
         match self.leadership.elected_at() {
-            Some(elected) if started < elected && started + window > elected => ApiError::TimeoutDueToLeaderFail,
+            Some(elected) if started < elected && started + window > elected => {
+                ApiError::TimeoutDueToLeaderFail
+            }
             _ => ApiError::Timeout,
         }
     }
@@ -160,7 +183,13 @@ mod tests {
         // of 1,572,839 bytes under a key of one is the largest that
         // --max-request-bytes=1572864 lets through.
         let id = 0xa040_u64 << 48;
-        let put = |value| Verb::Put(PutRequest { key: "k".into(), value: vec![0; value].into(), ..Default::default() });
+        let put = |value| {
+            Verb::Put(PutRequest {
+                key: "k".into(),
+                value: vec![0; value].into(),
+                ..Default::default()
+            })
+        };
         assert_eq!(size_in_etcd(id, &put(1_572_839)), 1_572_864);
         assert_eq!(size_in_etcd(id, &put(1_572_840)), 1_572_865);
     }

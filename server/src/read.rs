@@ -43,19 +43,32 @@ impl ReadPool {
     /// A pool of two threads per core.
     pub fn new() -> Self {
         let threads = 2 * available_parallelism().map_or(1, usize::from);
-        let units = usize::try_from(POOL_BYTES_MAX / POOL_UNIT_BYTES).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { threads: Arc::new(Semaphore::new(threads)), bytes: Arc::new(Semaphore::new(units)) }
+        let units =
+            usize::try_from(POOL_BYTES_MAX / POOL_UNIT_BYTES).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            threads: Arc::new(Semaphore::new(threads)),
+            bytes: Arc::new(Semaphore::new(units)),
+        }
     }
 
     /// Waits for a place for a read of about so many bytes. One that alone
     /// exceeds the budget gets all of it.
     pub async fn permit(&self, bytes: u64) -> Permit {
-        let units = u32::try_from(bytes.min(POOL_BYTES_MAX).div_ceil(POOL_UNIT_BYTES)).unwrap_or(u32::MAX);
+        let units =
+            u32::try_from(bytes.min(POOL_BYTES_MAX).div_ceil(POOL_UNIT_BYTES)).unwrap_or(u32::MAX);
         // Bytes first: a read that waits for them must not keep a thread.
         let open = "the pool's semaphores are never closed";
-        let bytes = self.bytes.clone().acquire_many_owned(units).await.expect(open);
+        let bytes = self
+            .bytes
+            .clone()
+            .acquire_many_owned(units)
+            .await
+            .expect(open);
         let thread = self.threads.clone().acquire_owned().await.expect(open);
-        Permit { _thread: thread, _bytes: bytes }
+        Permit {
+            _thread: thread,
+            _bytes: bytes,
+        }
     }
 
     /// Runs a long read on the pool.
@@ -107,7 +120,9 @@ impl Member {
             }
             match timeout_at(deadline, self.node.read_index()).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(ReadIndexError::NoLeader)) => tokio::time::sleep(READ_INDEX_RETRY_EVERY).await,
+                Ok(Err(ReadIndexError::NoLeader)) => {
+                    tokio::time::sleep(READ_INDEX_RETRY_EVERY).await
+                }
                 Ok(Err(error)) => return Err(self.read_index_failed(error)),
                 Err(_elapsed) => return Err(self.read_index_failed(ReadIndexError::TimedOut)),
             }
@@ -123,7 +138,10 @@ impl Member {
     }
 
     /// Answers a checked range; its header is unset.
-    pub async fn range(&self, request: pb::RangeRequest) -> Result<(pb::RangeResponse, i64), ApiError> {
+    pub async fn range(
+        &self,
+        request: pb::RangeRequest,
+    ) -> Result<(pb::RangeResponse, i64), ApiError> {
         if !request.serializable {
             self.read_index().await?;
         }
@@ -140,14 +158,20 @@ impl Member {
     }
 
     /// Answers a checked transaction of ranges only; its header is unset.
-    pub async fn read_txn(&self, request: pb::TxnRequest) -> Result<(pb::TxnResponse, i64), ApiError> {
+    pub async fn read_txn(
+        &self,
+        request: pb::TxnRequest,
+    ) -> Result<(pb::TxnResponse, i64), ApiError> {
         if !is_serializable(&request) {
             self.read_index().await?;
         }
         let view = self.node.reads().view();
         let revision = view.revision();
         let mut keys = 0_u64;
-        let mut inline = request.compare.iter().all(|compare| compare.range_end.is_empty());
+        let mut inline = request
+            .compare
+            .iter()
+            .all(|compare| compare.range_end.is_empty());
         for range in branches(&request).filter_map(as_range) {
             match range_weight(&view, range)? {
                 Weight::Inline => {}
@@ -161,7 +185,9 @@ impl Member {
             view.read_txn(&request)?
         } else {
             let bytes = keys.saturating_mul(self.bytes_per_key(&view));
-            self.pool.run(bytes, move || view.read_txn(&request)).await??
+            self.pool
+                .run(bytes, move || view.read_txn(&request))
+                .await??
         };
         Ok((answer, revision))
     }
@@ -189,7 +215,11 @@ fn range_weight(view: &ReadView, request: &pb::RangeRequest) -> Result<Weight, A
     if is_newest && count <= INLINE_KEYS_MAX {
         return Ok(Weight::Inline);
     }
-    let keys = if limit_counts && request.limit > 0 { count.min(request.limit) } else { count };
+    let keys = if limit_counts && request.limit > 0 {
+        count.min(request.limit)
+    } else {
+        count
+    };
     Ok(Weight::Keys(u64::try_from(keys).unwrap_or(0)))
 }
 
@@ -214,5 +244,7 @@ pub fn is_read_only(request: &pb::TxnRequest) -> bool {
 /// Whether a read-only transaction does without the read index, too. True for
 /// an empty one.
 fn is_serializable(request: &pb::TxnRequest) -> bool {
-    branches(request).filter_map(as_range).all(|range| range.serializable)
+    branches(request)
+        .filter_map(as_range)
+        .all(|range| range.serializable)
 }

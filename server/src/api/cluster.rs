@@ -19,7 +19,10 @@ impl Cluster for ClusterService {
         Ok(Response::new(answer))
     }
 
-    async fn member_add(&self, _: Request<pb::MemberAddRequest>) -> Result<Response<pb::MemberAddResponse>, Status> {
+    async fn member_add(
+        &self,
+        _: Request<pb::MemberAddRequest>,
+    ) -> Result<Response<pb::MemberAddResponse>, Status> {
         Err(not_built("Cluster.MemberAdd"))
     }
 
@@ -59,6 +62,9 @@ impl ClusterService {
             client_ur_ls: record.client_urls.clone(),
             is_learner: record.is_learner,
         });
-        Ok(pb::MemberListResponse { header: Some(self.0.header(0)), members: members.collect() })
+        Ok(pb::MemberListResponse {
+            header: Some(self.0.header(0)),
+            members: members.collect(),
+        })
     }
 }

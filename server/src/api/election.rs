@@ -3,8 +3,8 @@
 use super::status::not_built;
 use futures_util::stream;
 use sternpost_proto::v3electionpb::{
-    CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse, ResignRequest,
-    ResignResponse, election_server::Election,
+    CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest,
+    ProclaimResponse, ResignRequest, ResignResponse, election_server::Election,
 };
 use tonic::{Request, Response, Status};
 
@@ -15,11 +15,17 @@ pub struct ElectionService;
 impl Election for ElectionService {
     type ObserveStream = stream::Empty<Result<LeaderResponse, Status>>;
 
-    async fn campaign(&self, _: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
+    async fn campaign(
+        &self,
+        _: Request<CampaignRequest>,
+    ) -> Result<Response<CampaignResponse>, Status> {
         Err(not_built("Election.Campaign"))
     }
 
-    async fn proclaim(&self, _: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
+    async fn proclaim(
+        &self,
+        _: Request<ProclaimRequest>,
+    ) -> Result<Response<ProclaimResponse>, Status> {
         Err(not_built("Election.Proclaim"))
     }
 
@@ -27,7 +33,10 @@ impl Election for ElectionService {
         Err(not_built("Election.Leader"))
     }
 
-    async fn observe(&self, _: Request<LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+    async fn observe(
+        &self,
+        _: Request<LeaderRequest>,
+    ) -> Result<Response<Self::ObserveStream>, Status> {
         Err(not_built("Election.Observe"))
     }
 

@@ -21,28 +21,49 @@ pub struct KvService(pub Arc<Member>);
 impl Kv for KvService {
     type RangeStreamStream = RangeStream;
 
-    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
         validate::range(&request)?;
-        let answer = self.0.timed(RequestKind::Range, self.range_checked(request)).await?;
+        let answer = self
+            .0
+            .timed(RequestKind::Range, self.range_checked(request))
+            .await?;
         Ok(Response::new(answer))
     }
 
-    async fn range_stream(&self, request: Request<pb::RangeRequest>) -> Result<Response<RangeStream>, Status> {
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<RangeStream>, Status> {
         let request = request.into_inner();
         validate::range_stream(&request)?;
-        let stream = self.0.timed(RequestKind::Range, range_stream::start(self.0.clone(), request)).await?;
+        let stream = self
+            .0
+            .timed(
+                RequestKind::Range,
+                range_stream::start(self.0.clone(), request),
+            )
+            .await?;
         self.0.metrics.mvcc.range_total.inc();
         Ok(Response::new(stream))
     }
 
-    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         let cost = alarms::put_cost(&request);
         // etcd looks at the quota before it looks at the request.
         self.0.check_quota(cost).await?;
         validate::put(&request)?;
-        let answer = self.0.timed(RequestKind::Put, self.put_checked(request, cost)).await?;
+        let answer = self
+            .0
+            .timed(RequestKind::Put, self.put_checked(request, cost))
+            .await?;
         Ok(Response::new(answer))
     }
 
@@ -52,19 +73,29 @@ impl Kv for KvService {
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let request = request.into_inner();
         validate::delete_range(&request)?;
-        let answer = self.0.timed(RequestKind::DeleteRange, self.delete_checked(request)).await?;
+        let answer = self
+            .0
+            .timed(RequestKind::DeleteRange, self.delete_checked(request))
+            .await?;
         Ok(Response::new(answer))
     }
 
-    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
         let cost = alarms::txn_cost(&request);
         self.0.check_quota(cost).await?;
         validate::txn(&request, self.0.config.max_txn_ops)?;
         let answer = if read::is_read_only(&request) {
-            self.0.timed(RequestKind::ReadonlyTxn, self.read_txn_checked(request)).await?
+            self.0
+                .timed(RequestKind::ReadonlyTxn, self.read_txn_checked(request))
+                .await?
         } else {
-            self.0.timed(RequestKind::Txn, self.txn_checked(request, cost)).await?
+            self.0
+                .timed(RequestKind::Txn, self.txn_checked(request, cost))
+                .await?
         };
         self.0.count_txn(&answer);
         Ok(Response::new(answer))
@@ -74,24 +105,39 @@ impl Kv for KvService {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        let answer = self.0.timed(RequestKind::Compaction, self.0.compact(request.into_inner())).await?;
+        let answer = self
+            .0
+            .timed(
+                RequestKind::Compaction,
+                self.0.compact(request.into_inner()),
+            )
+            .await?;
         Ok(Response::new(answer))
     }
 }
 
 impl KvService {
-    async fn range_checked(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, ApiError> {
+    async fn range_checked(
+        &self,
+        request: pb::RangeRequest,
+    ) -> Result<pb::RangeResponse, ApiError> {
         let (mut answer, revision) = self.0.range(request).await?;
         answer.header = Some(self.0.header(revision));
         self.0.metrics.mvcc.range_total.inc();
         Ok(answer)
     }
 
-    async fn put_checked(&self, request: pb::PutRequest, cost: u64) -> Result<pb::PutResponse, ApiError> {
+    async fn put_checked(
+        &self,
+        request: pb::PutRequest,
+        cost: u64,
+    ) -> Result<pb::PutResponse, ApiError> {
         let bytes = request.key.len() + request.value.len();
         let outcome = self.0.propose(Verb::Put(request)).await?;
         self.0.recheck_quota(cost).await?;
-        let Answer::Put(mut answer) = outcome.response else { return Err(ApiError::UnexpectedAnswer) };
+        let Answer::Put(mut answer) = outcome.response else {
+            return Err(ApiError::UnexpectedAnswer);
+        };
         answer.header = Some(self.0.header(outcome.revision));
         let metrics = &self.0.metrics.mvcc;
         metrics.put_total.inc();
@@ -99,9 +145,14 @@ impl KvService {
         Ok(answer)
     }
 
-    async fn delete_checked(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, ApiError> {
+    async fn delete_checked(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, ApiError> {
         let outcome = self.0.propose(Verb::DeleteRange(request)).await?;
-        let Answer::DeleteRange(mut answer) = outcome.response else { return Err(ApiError::UnexpectedAnswer) };
+        let Answer::DeleteRange(mut answer) = outcome.response else {
+            return Err(ApiError::UnexpectedAnswer);
+        };
         answer.header = Some(self.0.header(outcome.revision));
         self.0.metrics.mvcc.delete_total.inc();
         Ok(answer)
@@ -113,13 +164,23 @@ impl KvService {
         Ok(answer)
     }
 
-    async fn txn_checked(&self, request: pb::TxnRequest, cost: u64) -> Result<pb::TxnResponse, ApiError> {
+    async fn txn_checked(
+        &self,
+        request: pb::TxnRequest,
+        cost: u64,
+    ) -> Result<pb::TxnResponse, ApiError> {
         let bytes = put_bytes(&request);
         let outcome = self.0.propose(Verb::Txn(request)).await?;
         self.0.recheck_quota(cost).await?;
-        let Answer::Txn(mut answer) = outcome.response else { return Err(ApiError::UnexpectedAnswer) };
+        let Answer::Txn(mut answer) = outcome.response else {
+            return Err(ApiError::UnexpectedAnswer);
+        };
         answer.header = Some(self.0.header(outcome.revision));
-        let bytes = if answer.succeeded { bytes.success } else { bytes.failure };
+        let bytes = if answer.succeeded {
+            bytes.success
+        } else {
+            bytes.failure
+        };
         self.0.metrics.mvcc.total_put_size.add(bytes as i64);
         Ok(answer)
     }
@@ -128,13 +189,18 @@ impl KvService {
 impl Member {
     /// Marks a revision as compacted; `physical` waits until its dead rows
     /// are gone.
-    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, ApiError> {
+    pub async fn compact(
+        &self,
+        request: pb::CompactionRequest,
+    ) -> Result<pb::CompactionResponse, ApiError> {
         let physical = request.physical;
         let outcome = self.propose(Verb::Compaction(request)).await?;
         if physical {
             self.node.wait_scrubbed().await;
         }
-        Ok(pb::CompactionResponse { header: Some(self.header(outcome.revision)) })
+        Ok(pb::CompactionResponse {
+            header: Some(self.header(outcome.revision)),
+        })
     }
 
     /// Measures a request with all it waits for.
@@ -145,7 +211,10 @@ impl Member {
     ) -> Result<T, ApiError> {
         let started = Instant::now();
         let result = request.await;
-        self.metrics.server.request_duration.observe(kind, result.is_ok(), started.elapsed());
+        self.metrics
+            .server
+            .request_duration
+            .observe(kind, result.is_ok(), started.elapsed());
         result
     }
 
@@ -206,5 +275,8 @@ fn put_bytes(request: &pb::TxnRequest) -> PutBytes {
         };
         ops.iter().map(bytes).sum()
     };
-    PutBytes { success: branch(&request.success), failure: branch(&request.failure) }
+    PutBytes {
+        success: branch(&request.success),
+        failure: branch(&request.failure),
+    }
 }

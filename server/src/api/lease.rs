@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status, Streaming};
 pub struct LeaseService(pub Arc<Member>);
 
 /// Renewals, answered one by one in their order.
-pub type KeepAliveStream = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+pub type KeepAliveStream =
+    Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Lease for LeaseService {
@@ -26,7 +27,10 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         self.0.check_quota(alarms::LEASE_COST_BYTES).await?;
-        let answer = self.0.timed(RequestKind::LeaseGrant, self.grant(request.into_inner())).await?;
+        let answer = self
+            .0
+            .timed(RequestKind::LeaseGrant, self.grant(request.into_inner()))
+            .await?;
         Ok(Response::new(answer))
     }
 
@@ -34,7 +38,10 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let answer = self.0.timed(RequestKind::LeaseRevoke, self.revoke(request.into_inner())).await?;
+        let answer = self
+            .0
+            .timed(RequestKind::LeaseRevoke, self.revoke(request.into_inner()))
+            .await?;
         Ok(Response::new(answer))
     }
 
@@ -52,7 +59,12 @@ impl Lease for LeaseService {
                 },
                 Ok(None) => None,
                 Err(status) => {
-                    member.metrics.network.stream_failures.with_label_values(&["receive", "lease-keepalive"]).inc();
+                    member
+                        .metrics
+                        .network
+                        .stream_failures
+                        .with_label_values(&["receive", "lease-keepalive"])
+                        .inc();
                     Some((Err(status), None))
                 }
             }
@@ -86,17 +98,32 @@ async fn keep_alive(member: &Member, id: i64) -> Result<pb::LeaseKeepAliveRespon
 }
 
 impl LeaseService {
-    async fn grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, ApiError> {
+    async fn grant(
+        &self,
+        request: pb::LeaseGrantRequest,
+    ) -> Result<pb::LeaseGrantResponse, ApiError> {
         if request.ttl > TTL_MAX_SECS {
             return Err(self.alarm_or(ApiError::LeaseTTLTooLarge));
         }
-        let id = if request.id == 0 { rand::random_range(1..=i64::MAX) } else { request.id };
+        let id = if request.id == 0 {
+            rand::random_range(1..=i64::MAX)
+        } else {
+            request.id
+        };
         let ttl_secs = self.0.leases.granted_ttl_secs(request.ttl);
-        let outcome = self.0.propose(Verb::LeaseGrant(LeaseGrant { id, ttl_secs })).await?;
+        let outcome = self
+            .0
+            .propose(Verb::LeaseGrant(LeaseGrant { id, ttl_secs }))
+            .await?;
         self.0.leases.wait_followed(outcome.index).await;
         self.0.recheck_quota(alarms::LEASE_COST_BYTES).await?;
         let header = Some(self.0.header(outcome.revision));
-        Ok(pb::LeaseGrantResponse { header, id, ttl: ttl_secs, error: String::new() })
+        Ok(pb::LeaseGrantResponse {
+            header,
+            id,
+            ttl: ttl_secs,
+            error: String::new(),
+        })
     }
 
     /// What etcd finds at apply, where alarms come first.
@@ -112,11 +139,19 @@ impl LeaseService {
         }
     }
 
-    async fn revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, ApiError> {
-        let revoke = LeaseRevoke { id: request.id, expired_in_term: 0 };
+    async fn revoke(
+        &self,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse, ApiError> {
+        let revoke = LeaseRevoke {
+            id: request.id,
+            expired_in_term: 0,
+        };
         let outcome = self.0.propose(Verb::LeaseRevoke(revoke)).await?;
         self.0.leases.wait_followed(outcome.index).await;
-        Ok(pb::LeaseRevokeResponse { header: Some(self.0.header(outcome.revision)) })
+        Ok(pb::LeaseRevokeResponse {
+            header: Some(self.0.header(outcome.revision)),
+        })
     }
 
     async fn time_to_live(
@@ -124,13 +159,21 @@ impl LeaseService {
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, ApiError> {
         let id = request.id;
-        let mut answer = pb::LeaseTimeToLiveResponse { id, ttl: -1, ..Default::default() };
+        let mut answer = pb::LeaseTimeToLiveResponse {
+            id,
+            ttl: -1,
+            ..Default::default()
+        };
         if let Some((left_ms, granted_secs)) = self.0.lease_remaining(id).await? {
             answer.ttl = left_ms / 1000;
             answer.granted_ttl = granted_secs;
             if request.keys {
                 let view = self.0.node.reads().view();
-                answer.keys = self.0.pool.run(0, move || view.lease_keys(LeaseId(id))).await??;
+                answer.keys = self
+                    .0
+                    .pool
+                    .run(0, move || view.lease_keys(LeaseId(id)))
+                    .await??;
             }
         }
         answer.header = Some(self.0.current_header());
@@ -149,6 +192,9 @@ impl LeaseService {
         };
         let ids: Vec<i64> = self.0.pool.run(0, listed).await??;
         let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
-        Ok(pb::LeaseLeasesResponse { header: Some(self.0.current_header()), leases })
+        Ok(pb::LeaseLeasesResponse {
+            header: Some(self.0.current_header()),
+            leases,
+        })
     }
 }

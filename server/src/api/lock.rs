@@ -1,7 +1,9 @@
 //! Lock: not built yet.
 
 use super::status::not_built;
-use sternpost_proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server::Lock};
+use sternpost_proto::v3lockpb::{
+    LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server::Lock,
+};
 use tonic::{Request, Response, Status};
 
 /// The service.

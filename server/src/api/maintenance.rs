@@ -27,12 +27,21 @@ pub struct MaintenanceService(pub Arc<Member>);
 impl Maintenance for MaintenanceService {
     type SnapshotStream = stream::Empty<Result<pb::SnapshotResponse, Status>>;
 
-    async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        let answer = self.0.timed(RequestKind::Alarm, self.alarm_checked(request.into_inner())).await?;
+    async fn alarm(
+        &self,
+        request: Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
+        let answer = self
+            .0
+            .timed(RequestKind::Alarm, self.alarm_checked(request.into_inner()))
+            .await?;
         Ok(Response::new(answer))
     }
 
-    async fn status(&self, _request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn status(
+        &self,
+        _request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
         Ok(Response::new(self.0.status()))
     }
 
@@ -44,17 +53,26 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(pb::DefragmentResponse::default()))
     }
 
-    async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+    async fn hash(
+        &self,
+        _request: Request<pb::HashRequest>,
+    ) -> Result<Response<pb::HashResponse>, Status> {
         let answer = self.hash_measured().await?;
         Ok(Response::new(answer))
     }
 
-    async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
         let answer = self.hash_kv_measured(request.into_inner().revision).await?;
         Ok(Response::new(answer))
     }
 
-    async fn snapshot(&self, _request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+    async fn snapshot(
+        &self,
+        _request: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
         Err(status::not_built("Maintenance.Snapshot"))
     }
 
@@ -77,7 +95,10 @@ impl Maintenance for MaintenanceService {
         if request.action() == DowngradeAction::Enable {
             return Err(status::not_built("Maintenance.Downgrade ENABLE"));
         }
-        Ok(Response::new(pb::DowngradeResponse { header: Some(self.0.current_header()), version }))
+        Ok(Response::new(pb::DowngradeResponse {
+            header: Some(self.0.current_header()),
+            version,
+        }))
     }
 }
 
@@ -102,7 +123,8 @@ impl Member {
             raft_term: node.leadership.term,
             raft_applied_index: node.applied_index,
             errors,
-            db_size_in_use: i64::try_from(sizes.db_in_use_bytes.min(sizes.db_bytes)).unwrap_or(i64::MAX),
+            db_size_in_use: i64::try_from(sizes.db_in_use_bytes.min(sizes.db_bytes))
+                .unwrap_or(i64::MAX),
             is_learner: node.is_learner,
             storage_version: CLUSTER_VERSION.to_owned(),
             db_size_quota: self.shown_quota(),
@@ -113,7 +135,11 @@ impl Member {
     /// The flag, but for 0, which stands for the default.
     fn shown_quota(&self) -> i64 {
         match self.config.quota_backend_bytes {
-            0 => self.config.effective_quota_bytes().and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(0),
+            0 => self
+                .config
+                .effective_quota_bytes()
+                .and_then(|bytes| i64::try_from(bytes).ok())
+                .unwrap_or(0),
             bytes => bytes,
         }
     }
@@ -129,25 +155,37 @@ fn alarm_text(alarm: &pb::AlarmMember) -> String {
 }
 
 impl MaintenanceService {
-    async fn alarm_checked(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, ApiError> {
-        let action = AlarmAction::try_from(request.action).map_err(|_| ApiError::UnknownAlarmAction)?;
+    async fn alarm_checked(
+        &self,
+        request: pb::AlarmRequest,
+    ) -> Result<pb::AlarmResponse, ApiError> {
+        let action =
+            AlarmAction::try_from(request.action).map_err(|_| ApiError::UnknownAlarmAction)?;
         let alarms = match action {
             AlarmAction::Get => self.active_alarms(request.alarm).await?,
             AlarmAction::Activate => self.change_alarm(&request, false).await?,
             AlarmAction::Deactivate => self.change_alarm(&request, true).await?,
         };
-        Ok(pb::AlarmResponse { header: Some(self.0.current_header()), alarms })
+        Ok(pb::AlarmResponse {
+            header: Some(self.0.current_header()),
+            alarms,
+        })
     }
 
     /// The active alarms of a kind, or all for NONE, whoever raised them.
     async fn active_alarms(&self, kind: i32) -> Result<Vec<pb::AlarmMember>, ApiError> {
         self.0.read_index().await?;
         let view = self.0.node.reads().view();
-        let wanted = |alarm: &&pb::AlarmMember| kind == AlarmType::None as i32 || alarm.alarm == kind;
+        let wanted =
+            |alarm: &&pb::AlarmMember| kind == AlarmType::None as i32 || alarm.alarm == kind;
         Ok(view.alarms().iter().filter(wanted).copied().collect())
     }
 
-    async fn change_alarm(&self, request: &pb::AlarmRequest, clear: bool) -> Result<Vec<pb::AlarmMember>, ApiError> {
+    async fn change_alarm(
+        &self,
+        request: &pb::AlarmRequest,
+        clear: bool,
+    ) -> Result<Vec<pb::AlarmMember>, ApiError> {
         let kind = match AlarmType::try_from(request.alarm) {
             Ok(AlarmType::None) => return Ok(Vec::new()),
             Ok(kind) => kind,
@@ -155,7 +193,11 @@ impl MaintenanceService {
             Err(_) if clear => return Ok(Vec::new()),
             Err(_) => return Err(ApiError::UnknownAlarmType),
         };
-        let change = AlarmChange { clear, member_id: request.member_id, alarm: kind.into() };
+        let change = AlarmChange {
+            clear,
+            member_id: request.member_id,
+            alarm: kind.into(),
+        };
         let outcome = self.0.propose(Verb::Alarm(change)).await?;
         match outcome.response {
             Answer::Alarm(alarms) => Ok(alarms),
@@ -170,7 +212,9 @@ impl MaintenanceService {
         let _done = Decrement(&metrics.defrag_inflight);
         tracing::info!("defragmenting");
         self.0.node.defragment().await?;
-        metrics.backend_defrag.observe(started.elapsed().as_secs_f64());
+        metrics
+            .backend_defrag
+            .observe(started.elapsed().as_secs_f64());
         tracing::info!(took = ?started.elapsed(), db_bytes = self.0.node.reads().sizes().db_bytes, "defragmented");
         Ok(())
     }
@@ -180,8 +224,15 @@ impl MaintenanceService {
         let view = self.0.node.reads().view();
         let revision = view.revision();
         let hash = self.0.pool.run(0, move || view.hash_all()).await??;
-        self.0.metrics.mvcc.hash_duration.observe(started.elapsed().as_secs_f64());
-        Ok(pb::HashResponse { header: Some(self.0.header(revision)), hash })
+        self.0
+            .metrics
+            .mvcc
+            .hash_duration
+            .observe(started.elapsed().as_secs_f64());
+        Ok(pb::HashResponse {
+            header: Some(self.0.header(revision)),
+            hash,
+        })
     }
 
     async fn hash_kv_measured(&self, revision: i64) -> Result<pb::HashKvResponse, ApiError> {
@@ -196,7 +247,11 @@ impl MaintenanceService {
             }
         };
         let hash = self.0.pool.run(0, hashed).await??;
-        self.0.metrics.mvcc.hash_rev_duration.observe(started.elapsed().as_secs_f64());
+        self.0
+            .metrics
+            .mvcc
+            .hash_rev_duration
+            .observe(started.elapsed().as_secs_f64());
         Ok(pb::HashKvResponse {
             header: Some(self.0.header(hash.current_revision)),
             hash: hash.hash,
@@ -213,7 +268,10 @@ impl MaintenanceService {
             return Err(ApiError::NotLeader.into());
         }
         let view = self.0.node.reads().view();
-        let member = view.members().iter().find(|(id, _)| *id == MemberId(target));
+        let member = view
+            .members()
+            .iter()
+            .find(|(id, _)| *id == MemberId(target));
         match member {
             None => Err(ApiError::BadLeaderTransferee.into()),
             Some((_, record)) if record.is_learner => Err(ApiError::BadLeaderTransferee.into()),
@@ -224,12 +282,14 @@ impl MaintenanceService {
 
     /// The cluster version, if the request is one that etcd would carry out.
     fn downgrade_checked(&self, request: &pb::DowngradeRequest) -> Result<String, ApiError> {
-        let action = DowngradeAction::try_from(request.action).map_err(|_| ApiError::UnknownMethod)?;
+        let action =
+            DowngradeAction::try_from(request.action).map_err(|_| ApiError::UnknownMethod)?;
         let view = self.0.node.reads().view();
         let cluster = view.cluster_version().and_then(major_minor);
         // CANCEL finds nothing to cancel, and says so to nobody.
         if action != DowngradeAction::Cancel {
-            let target = major_minor_asked(&request.version).ok_or(ApiError::WrongDowngradeVersionFormat)?;
+            let target =
+                major_minor_asked(&request.version).ok_or(ApiError::WrongDowngradeVersionFormat)?;
             let (major, minor) = cluster.ok_or(ApiError::ClusterVersionUnavailable)?;
             if target.0 != major || target.1.checked_add(1) != Some(minor) {
                 return Err(ApiError::InvalidDowngradeTargetVersion);
@@ -247,8 +307,12 @@ fn major_minor_asked(text: &str) -> Option<(u64, u64)> {
 }
 
 fn major_minor(text: &str) -> Option<(u64, u64)> {
-    let text = text.split_once('+').map_or(text, |(version, _build)| version);
-    let text = text.split_once('-').map_or(text, |(version, _pre_release)| version);
+    let text = text
+        .split_once('+')
+        .map_or(text, |(version, _build)| version);
+    let text = text
+        .split_once('-')
+        .map_or(text, |(version, _pre_release)| version);
     let mut parts = text.split('.').map(|part| part.parse::<u64>().ok());
     let (major, minor, _patch) = (parts.next()??, parts.next()??, parts.next()??);
     parts.next().is_none().then_some((major, minor))
@@ -279,7 +343,10 @@ mod tests {
 
     #[test]
     fn an_alarm_reads_as_its_message() {
-        let alarm = pb::AlarmMember { member_id: 7, alarm: AlarmType::Nospace.into() };
+        let alarm = pb::AlarmMember {
+            member_id: 7,
+            alarm: AlarmType::Nospace.into(),
+        };
         assert_eq!(alarm_text(&alarm), "memberID:7 alarm:NOSPACE");
     }
 }

@@ -17,8 +17,8 @@ use crate::member::Member;
 use std::sync::Arc;
 use sternpost_proto::{
     etcdserverpb::{
-        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-        maintenance_server::MaintenanceServer,
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+        lease_server::LeaseServer, maintenance_server::MaintenanceServer,
     },
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
@@ -32,14 +32,22 @@ pub fn routes(member: &Arc<Member>) -> axum::Router {
     // aren't unless the request was.
     macro_rules! server {
         ($server:ident, $service:expr) => {
-            $server::new($service).max_decoding_message_size(receive_max).accept_compressed(Gzip)
+            $server::new($service)
+                .max_decoding_message_size(receive_max)
+                .accept_compressed(Gzip)
         };
     }
     Routes::default()
         .add_service(server!(KvServer, kv::KvService(member.clone())))
         .add_service(server!(LeaseServer, lease::LeaseService(member.clone())))
-        .add_service(server!(ClusterServer, cluster::ClusterService(member.clone())))
-        .add_service(server!(MaintenanceServer, maintenance::MaintenanceService(member.clone())))
+        .add_service(server!(
+            ClusterServer,
+            cluster::ClusterService(member.clone())
+        ))
+        .add_service(server!(
+            MaintenanceServer,
+            maintenance::MaintenanceService(member.clone())
+        ))
         .add_service(server!(AuthServer, auth::AuthService(member.clone())))
         .add_service(server!(LockServer, lock::LockService))
         .add_service(server!(ElectionServer, election::ElectionService))

@@ -19,11 +19,16 @@ const FIRST_KEYS: usize = 10;
 const KEYS_MAX: usize = 1 << 16;
 
 /// Opens a stream for a checked request.
-pub async fn start(member: Arc<Member>, request: pb::RangeRequest) -> Result<RangeStream, ApiError> {
+pub async fn start(
+    member: Arc<Member>,
+    request: pb::RangeRequest,
+) -> Result<RangeStream, ApiError> {
     if request.count_only {
         let (mut answer, revision) = member.range(request).await?;
         answer.header = Some(member.header(revision));
-        let only = pb::RangeStreamResponse { range_response: Some(answer) };
+        let only = pb::RangeStreamResponse {
+            range_response: Some(answer),
+        };
         return Ok(Box::pin(stream::iter([Ok(only)])));
     }
     if !request.serializable {
@@ -31,14 +36,26 @@ pub async fn start(member: Arc<Member>, request: pb::RangeRequest) -> Result<Ran
     }
     let view = member.node.reads().view();
     let current = view.revision();
-    let revision = if request.revision > 0 { request.revision } else { current };
+    let revision = if request.revision > 0 {
+        request.revision
+    } else {
+        current
+    };
     let opened = move || -> Result<_, ReadError> {
         let mut cursor = view.cursor(&request)?;
         let first = cursor.next_chunk(FIRST_KEYS, usize::MAX)?;
         Ok((cursor, first))
     };
     let (cursor, first) = member.pool.run(0, opened).await??;
-    let parts = Parts { bytes_max: member.config.max_request_bytes, keys_max: FIRST_KEYS, member, current, revision, cursor, ready: first };
+    let parts = Parts {
+        bytes_max: member.config.max_request_bytes,
+        keys_max: FIRST_KEYS,
+        member,
+        current,
+        revision,
+        cursor,
+        ready: first,
+    };
     Ok(Box::pin(stream::unfold(Some(parts), |parts| async move {
         let parts = parts?;
         Some(match parts.next().await {
@@ -81,15 +98,27 @@ impl Parts {
         if rest.ready.is_empty() {
             return Ok(rest.last(kvs));
         }
-        let part = pb::RangeResponse { kvs, ..Default::default() };
-        Ok((pb::RangeStreamResponse { range_response: Some(part) }, Some(rest)))
+        let part = pb::RangeResponse {
+            kvs,
+            ..Default::default()
+        };
+        Ok((
+            pb::RangeStreamResponse {
+                range_response: Some(part),
+            },
+            Some(rest),
+        ))
     }
 
     /// As etcd, a stream ends when what it reads is compacted: else a client
     /// that takes its time would keep dead rows for as long.
     fn check_compaction(&self) -> Result<(), ApiError> {
         let compacted = self.member.node.reads().view().compact_revision() > self.revision;
-        if compacted { Err(ApiError::Compacted) } else { Ok(()) }
+        if compacted {
+            Err(ApiError::Compacted)
+        } else {
+            Ok(())
+        }
     }
 
     /// Parts grow towards the size of the largest request, and shrink above it.
@@ -105,7 +134,17 @@ impl Parts {
     /// Only the last part has a header, and what counts for the whole range.
     fn last(self, kvs: Vec<mvccpb::KeyValue>) -> (pb::RangeStreamResponse, Option<Self>) {
         let header = Some(self.member.header(self.current));
-        let part = pb::RangeResponse { header, kvs, more: self.cursor.more(), count: self.cursor.count() };
-        (pb::RangeStreamResponse { range_response: Some(part) }, None)
+        let part = pb::RangeResponse {
+            header,
+            kvs,
+            more: self.cursor.more(),
+            count: self.cursor.count(),
+        };
+        (
+            pb::RangeStreamResponse {
+                range_response: Some(part),
+            },
+            None,
+        )
     }
 }

@@ -21,7 +21,9 @@ pub fn range(request: &pb::RangeRequest) -> Result<(), ApiError> {
     if request.key.is_empty() {
         return Err(ApiError::EmptyKey);
     }
-    if SortOrder::try_from(request.sort_order).is_err() || SortTarget::try_from(request.sort_target).is_err() {
+    if SortOrder::try_from(request.sort_order).is_err()
+        || SortTarget::try_from(request.sort_target).is_err()
+    {
         return Err(ApiError::InvalidSortOption);
     }
     Ok(())
@@ -66,7 +68,11 @@ pub fn put(request: &pb::PutRequest) -> Result<(), ApiError> {
 
 /// Checks a delete.
 pub fn delete_range(request: &pb::DeleteRangeRequest) -> Result<(), ApiError> {
-    if request.key.is_empty() { Err(ApiError::EmptyKey) } else { Ok(()) }
+    if request.key.is_empty() {
+        Err(ApiError::EmptyKey)
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks a transaction: the shape of both branches with all that is nested
@@ -83,7 +89,11 @@ pub fn txn(request: &pb::TxnRequest, ops_max: usize) -> Result<(), ApiError> {
 
 /// A nested transaction has the budget that its parent left.
 fn txn_shape(request: &pb::TxnRequest, ops_max: usize, depth_left: usize) -> Result<(), ApiError> {
-    let ops = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let ops = request
+        .compare
+        .len()
+        .max(request.success.len())
+        .max(request.failure.len());
     if ops > ops_max {
         return Err(ApiError::TooManyOps);
     }
@@ -180,10 +190,16 @@ impl<'a> Writes<'a> {
         // Only one of a transaction's branches runs: they may share keys.
         let shared = match (earlier, branch) {
             (None, _) => true,
-            (Some(Some(earlier)), Some(branch)) => earlier.place == branch.place && earlier.then && !branch.then,
+            (Some(Some(earlier)), Some(branch)) => {
+                earlier.place == branch.place && earlier.then && !branch.then
+            }
             (Some(_), _) => false,
         };
-        if shared && !self.deletes.contains(key) { Ok(()) } else { Err(ApiError::DuplicateKey) }
+        if shared && !self.deletes.contains(key) {
+            Ok(())
+        } else {
+            Err(ApiError::DuplicateKey)
+        }
     }
 }
 
@@ -218,7 +234,10 @@ impl Ranges {
 
     fn last_up_to(&self, key: &[u8]) -> Option<(Bytes, Bytes)> {
         let up_to = (std::ops::Bound::Unbounded, std::ops::Bound::Included(key));
-        self.0.range::<[u8], _>(up_to).next_back().map(|(begin, end)| (begin.clone(), end.clone()))
+        self.0
+            .range::<[u8], _>(up_to)
+            .next_back()
+            .map(|(begin, end)| (begin.clone(), end.clone()))
     }
 
     fn extend(&mut self, other: Self) {
@@ -228,7 +247,8 @@ impl Ranges {
     }
 
     fn contains(&self, key: &[u8]) -> bool {
-        self.last_up_to(key).is_some_and(|(_, end)| key < end.as_ref())
+        self.last_up_to(key)
+            .is_some_and(|(_, end)| key < end.as_ref())
     }
 }
 

@@ -73,7 +73,10 @@ pub struct Countdown {
 impl Countdown {
     /// No leases.
     pub fn new(checkpoints_on: bool) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), checkpoints_on }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            checkpoints_on,
+        }
     }
 
     fn shard(&self, id: i64) -> &Mutex<Shard> {
@@ -91,14 +94,17 @@ impl Countdown {
     /// Makes the leases those of `leases`. Known ones keep their deadline; new
     /// ones start with what they have by the log, and `extend_ms` on top.
     pub fn reconcile(&self, leases: &[LeaseInfo], extend_ms: u64, now_ms: u64) {
-        let listed: std::collections::HashSet<i64> = leases.iter().map(|lease| lease.id.0).collect();
+        let listed: std::collections::HashSet<i64> =
+            leases.iter().map(|lease| lease.id.0).collect();
         for shard in &self.shards {
             shard.lock().leases.retain(|id, _| listed.contains(id));
         }
         for lease in leases {
             let mut shard = self.shard(lease.id.0).lock();
             match shard.leases.get_mut(&lease.id.0) {
-                Some(known) if known.ttl_secs == lease.ttl_secs => known.checkpoint_secs = lease.remaining_secs,
+                Some(known) if known.ttl_secs == lease.ttl_secs => {
+                    known.checkpoint_secs = lease.remaining_secs
+                }
                 // Unknown, or another lease under an ID that was used again.
                 Some(_) | None => self.insert(&mut shard, lease, extend_ms, now_ms),
             }
@@ -115,8 +121,14 @@ impl Countdown {
 
     fn insert(&self, shard: &mut Shard, lease: &LeaseInfo, extend_ms: u64, now_ms: u64) {
         let id = lease.id.0;
-        let left_secs = if lease.remaining_secs > 0 { lease.remaining_secs } else { lease.ttl_secs };
-        let deadline_ms = now_ms.saturating_add(extend_ms).saturating_add(to_ms(left_secs));
+        let left_secs = if lease.remaining_secs > 0 {
+            lease.remaining_secs
+        } else {
+            lease.ttl_secs
+        };
+        let deadline_ms = now_ms
+            .saturating_add(extend_ms)
+            .saturating_add(to_ms(left_secs));
         shard.expiries.push(Reverse((deadline_ms, id)));
         let mut inserted = Lease {
             ttl_secs: lease.ttl_secs,
@@ -132,10 +144,21 @@ impl Countdown {
         shard.drop_stale();
     }
 
-    fn schedule_checkpoint(&self, checkpoints: &mut Wakes, id: i64, lease: &mut Lease, now_ms: u64) {
-        let left_secs = if lease.checkpoint_secs > 0 { lease.checkpoint_secs } else { lease.ttl_secs };
+    fn schedule_checkpoint(
+        &self,
+        checkpoints: &mut Wakes,
+        id: i64,
+        lease: &mut Lease,
+        now_ms: u64,
+    ) {
+        let left_secs = if lease.checkpoint_secs > 0 {
+            lease.checkpoint_secs
+        } else {
+            lease.ttl_secs
+        };
         let is_long = to_ms(left_secs) > CHECKPOINT_EVERY_MS;
-        lease.checkpoint_wake_ms = (self.checkpoints_on && is_long).then_some(now_ms + CHECKPOINT_EVERY_MS);
+        lease.checkpoint_wake_ms =
+            (self.checkpoints_on && is_long).then_some(now_ms + CHECKPOINT_EVERY_MS);
         if let Some(wake_ms) = lease.checkpoint_wake_ms {
             checkpoints.push(Reverse((wake_ms, id)));
         }
@@ -151,7 +174,11 @@ impl Countdown {
     /// A lease's checkpoint was applied, or cleared.
     pub fn checkpointed(&self, lease: &LeaseInfo, now_ms: u64) {
         let mut shard = self.shard(lease.id.0).lock();
-        let Shard { leases, checkpoints, .. } = &mut *shard;
+        let Shard {
+            leases,
+            checkpoints,
+            ..
+        } = &mut *shard;
         if let Some(known) = leases.get_mut(&lease.id.0) {
             known.checkpoint_secs = lease.remaining_secs;
             self.schedule_checkpoint(checkpoints, lease.id.0, known, now_ms);
@@ -162,7 +189,9 @@ impl Countdown {
     /// Renews a lease, unless something stands against it.
     pub fn renew(&self, id: i64, now_ms: u64) -> Renewal {
         let mut shard = self.shard(id).lock();
-        let Some(lease) = shard.leases.get_mut(&id) else { return Renewal::Unknown };
+        let Some(lease) = shard.leases.get_mut(&id) else {
+            return Renewal::Unknown;
+        };
         if lease.expiring || lease.deadline_ms <= now_ms {
             return Renewal::Expired;
         }
@@ -180,14 +209,24 @@ impl Countdown {
     pub fn remaining(&self, id: i64, now_ms: u64) -> Option<(i64, i64)> {
         let shard = self.shard(id).lock();
         let lease = shard.leases.get(&id)?;
-        Some((lease.deadline_ms.saturating_sub(now_ms) as i64 - now_ms.saturating_sub(lease.deadline_ms) as i64, lease.ttl_secs))
+        Some((
+            lease.deadline_ms.saturating_sub(now_ms) as i64
+                - now_ms.saturating_sub(lease.deadline_ms) as i64,
+            lease.ttl_secs,
+        ))
     }
 
     /// All leases, the one that ends first in front.
     pub fn by_deadline(&self) -> Vec<i64> {
         let mut all: Vec<(u64, i64)> = Vec::new();
         for shard in &self.shards {
-            all.extend(shard.lock().leases.iter().map(|(id, lease)| (lease.deadline_ms, *id)));
+            all.extend(
+                shard
+                    .lock()
+                    .leases
+                    .iter()
+                    .map(|(id, lease)| (lease.deadline_ms, *id)),
+            );
         }
         all.sort_unstable();
         all.into_iter().map(|(_, id)| id).collect()
@@ -210,7 +249,9 @@ impl Countdown {
     /// `again_ms` on. It can't be renewed before.
     pub fn retry_expiry(&self, id: i64, again_ms: u64) {
         let mut shard = self.shard(id).lock();
-        let Shard { leases, expiries, .. } = &mut *shard;
+        let Shard {
+            leases, expiries, ..
+        } = &mut *shard;
         if let Some(lease) = leases.get_mut(&id) {
             lease.expiry_wake_ms = again_ms;
             expiries.push(Reverse((again_ms, id)));
@@ -232,7 +273,9 @@ impl Countdown {
                     && lease.checkpoint_wake_ms == Some(wake_ms)
                 {
                     lease.checkpoint_wake_ms = None;
-                    let left_secs = i64::try_from(lease.deadline_ms.saturating_sub(now_ms).div_ceil(1000)).unwrap_or(i64::MAX);
+                    let left_secs =
+                        i64::try_from(lease.deadline_ms.saturating_sub(now_ms).div_ceil(1000))
+                            .unwrap_or(i64::MAX);
                     if left_secs > 0 && left_secs < lease.ttl_secs {
                         lease.checkpointing = true;
                         due.push((id, left_secs));
@@ -247,7 +290,11 @@ impl Countdown {
     /// its outcome is not known: at worst a renewal clears one too many.
     pub fn checkpoint_ended(&self, id: i64, left_secs: i64, now_ms: u64) {
         let mut shard = self.shard(id).lock();
-        let Shard { leases, checkpoints, .. } = &mut *shard;
+        let Shard {
+            leases,
+            checkpoints,
+            ..
+        } = &mut *shard;
         if let Some(lease) = leases.get_mut(&id) {
             lease.checkpointing = false;
             lease.checkpoint_secs = left_secs;
@@ -260,13 +307,20 @@ impl Countdown {
     /// How many leases there are.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().leases.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().leases.len())
+            .sum()
     }
 
     /// How many wake-ups the heaps hold.
     #[cfg(test)]
     fn wakes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock()).map(|shard| shard.expiries.len() + shard.checkpoints.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock())
+            .map(|shard| shard.expiries.len() + shard.checkpoints.len())
+            .sum()
     }
 }
 
@@ -277,7 +331,9 @@ impl Shard {
             && wake_ms <= now_ms
         {
             self.expiries.pop();
-            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            let Some(lease) = self.leases.get_mut(&id) else {
+                continue;
+            };
             if lease.expiry_wake_ms != wake_ms {
                 continue;
             }
@@ -296,11 +352,18 @@ impl Shard {
     fn drop_stale(&mut self) {
         let leases = &self.leases;
         if self.expiries.len() > 2 * leases.len() + STALE_MAX {
-            self.expiries.retain(|Reverse((at, id))| leases.get(id).is_some_and(|lease| lease.expiry_wake_ms == *at));
+            self.expiries.retain(|Reverse((at, id))| {
+                leases
+                    .get(id)
+                    .is_some_and(|lease| lease.expiry_wake_ms == *at)
+            });
         }
         if self.checkpoints.len() > 2 * leases.len() + STALE_MAX {
-            self.checkpoints
-                .retain(|Reverse((at, id))| leases.get(id).is_some_and(|lease| lease.checkpoint_wake_ms == Some(*at)));
+            self.checkpoints.retain(|Reverse((at, id))| {
+                leases
+                    .get(id)
+                    .is_some_and(|lease| lease.checkpoint_wake_ms == Some(*at))
+            });
         }
     }
 }

@@ -93,7 +93,8 @@ impl Leases {
 
     fn load(&self, leases: &[LeaseInfo], term: u64) {
         self.countdown.clear();
-        self.countdown.reconcile(leases, self.extend_ms, self.now_ms());
+        self.countdown
+            .reconcile(leases, self.extend_ms, self.now_ms());
         self.term.store(term, SeqCst);
         self.wake_waiters();
     }
@@ -116,7 +117,10 @@ impl Member {
                 }
                 // Unless it was asked while a term ended.
                 Renewal::Unknown if self.counting_term() == Some(term) => return Ok(0),
-                Renewal::Unknown | Renewal::Expired | Renewal::Checkpointing | Renewal::Checkpointed => {}
+                Renewal::Unknown
+                | Renewal::Expired
+                | Renewal::Checkpointing
+                | Renewal::Checkpointed => {}
             }
         }
         Box::pin(self.renew_lease_slowly(id)).await
@@ -128,12 +132,18 @@ impl Member {
         let term = self.wait_to_count_leases(deadline).await?;
         let remaining = self.leases.countdown.remaining(id, self.leases.now_ms());
         // Read while the term ended: the number may be anything.
-        if self.counting_term() == Some(term) { Ok(remaining) } else { Err(ApiError::LeaderChanged) }
+        if self.counting_term() == Some(term) {
+            Ok(remaining)
+        } else {
+            Err(ApiError::LeaderChanged)
+        }
     }
 
     /// The term this member leads in, once it has loaded its leases.
     pub fn counting_term(&self) -> Option<u64> {
-        self.leadership.leading_term().filter(|term| *term == self.leases.term.load(SeqCst))
+        self.leadership
+            .leading_term()
+            .filter(|term| *term == self.leases.term.load(SeqCst))
     }
 
     async fn wait_to_count_leases(&self, deadline: Instant) -> Result<u64, ApiError> {
@@ -150,7 +160,9 @@ impl Member {
                     let _ = followed.changed().await;
                 }
             };
-            timeout_at(deadline, waited).await.map_err(|_| ApiError::Timeout)?;
+            timeout_at(deadline, waited)
+                .await
+                .map_err(|_| ApiError::Timeout)?;
         }
     }
 
@@ -169,7 +181,9 @@ impl Member {
                 Renewal::Unknown => {}
                 Renewal::Expired | Renewal::Checkpointing => {
                     let changed = timeout_at(deadline, followed.changed()).await;
-                    changed.map_err(|_| ApiError::Timeout)?.map_err(|_| ApiError::Stopped)?;
+                    changed
+                        .map_err(|_| ApiError::Timeout)?
+                        .map_err(|_| ApiError::Stopped)?;
                 }
                 Renewal::Checkpointed => self.clear_checkpoint(id).await?,
             }
@@ -177,7 +191,12 @@ impl Member {
     }
 
     async fn clear_checkpoint(&self, id: i64) -> Result<(), ApiError> {
-        let cleared = LeaseCheckpoints { leases: vec![LeaseRemaining { id, remaining_secs: 0 }] };
+        let cleared = LeaseCheckpoints {
+            leases: vec![LeaseRemaining {
+                id,
+                remaining_secs: 0,
+            }],
+        };
         let outcome = self.propose(Verb::LeaseCheckpoints(cleared)).await?;
         self.leases.wait_followed(outcome.index).await;
         Ok(())
@@ -190,7 +209,16 @@ pub async fn run(member: Arc<Member>) {
     let (view, reader) = member.node.feed().subscribe();
     member.leases.followed.send_replace(applied_index(&view));
     drop(view);
-    Driver { term: None, reader, expired: VecDeque::new(), under_way: FuturesUnordered::new(), revokes: 0, member }.run().await;
+    Driver {
+        term: None,
+        reader,
+        expired: VecDeque::new(),
+        under_way: FuturesUnordered::new(),
+        revokes: 0,
+        member,
+    }
+    .run()
+    .await;
 }
 
 fn applied_index(view: &ReadView) -> u64 {
@@ -255,14 +283,15 @@ impl Driver {
         let Some(term) = term else { return };
         // A fault was logged where it was found: nothing expires then, and
         // renewals wait in vain rather than hear that their lease is gone.
-        let Some(leases) = self.read_leases(self.member.node.reads().view()).await else { return };
-        tracing::info!(term, leases = leases.len(), "this member leads and counts leases down");
+        let Some(leases) = read_leases(&self.member, self.member.node.reads().view()).await else {
+            return;
+        };
+        tracing::info!(
+            term,
+            leases = leases.len(),
+            "this member leads and counts leases down"
+        );
         self.member.leases.load(&leases, term);
-    }
-
-    async fn read_leases(&self, view: Arc<ReadView>) -> Option<Vec<LeaseInfo>> {
-        let read = self.member.pool.run(0, move || view.leases()).await;
-        read.and_then(|leases| leases.map_err(ApiError::from)).ok()
     }
 
     fn follow(&mut self, published: &Published) {
@@ -281,7 +310,9 @@ impl Driver {
                     metrics.revoked.inc();
                     leases.countdown.revoked(id.0);
                 }
-                StateChange::LeaseCheckpointed(lease) => leases.countdown.checkpointed(lease, leases.now_ms()),
+                StateChange::LeaseCheckpointed(lease) => {
+                    leases.countdown.checkpointed(lease, leases.now_ms())
+                }
                 StateChange::Alarms | StateChange::Members | StateChange::Compacted(_) => {}
             }
         }
@@ -292,7 +323,7 @@ impl Driver {
     async fn catch_up(&mut self, view: Arc<ReadView>) {
         let index = applied_index(&view);
         if self.term.is_some()
-            && let Some(known) = self.read_leases(view).await
+            && let Some(known) = read_leases(&self.member, view).await
         {
             let leases = &self.member.leases;
             leases.countdown.reconcile(&known, 0, leases.now_ms());
@@ -303,10 +334,14 @@ impl Driver {
     fn tick(&mut self) {
         let leases = &self.member.leases;
         let room = EXPIRIES_PER_TICK.saturating_sub(self.expired.len());
-        self.expired.extend(leases.countdown.take_expired(room, leases.now_ms()));
-        let due = leases.countdown.take_checkpoints(CHECKPOINT_BATCH, leases.now_ms());
+        self.expired
+            .extend(leases.countdown.take_expired(room, leases.now_ms()));
+        let due = leases
+            .countdown
+            .take_checkpoints(CHECKPOINT_BATCH, leases.now_ms());
         if !due.is_empty() {
-            self.under_way.push(Box::pin(checkpoint(self.member.clone(), due)));
+            self.under_way
+                .push(Box::pin(checkpoint(self.member.clone(), due)));
         }
         self.start_revokes();
     }
@@ -317,22 +352,40 @@ impl Driver {
             && let Some(id) = self.expired.pop_front()
         {
             self.revokes += 1;
-            self.under_way.push(Box::pin(revoke(self.member.clone(), id, term)));
+            self.under_way
+                .push(Box::pin(revoke(self.member.clone(), id, term)));
         }
     }
+}
+
+async fn read_leases(member: &Member, view: Arc<ReadView>) -> Option<Vec<LeaseInfo>> {
+    let read = member.pool.run(0, move || view.leases()).await;
+    read.and_then(|leases| leases.map_err(ApiError::from)).ok()
 }
 
 /// Proposes the end of an expired lease. It counts only if this is still the
 /// same term when the entry is written.
 async fn revoke(member: Arc<Member>, id: i64, term: u64) -> Done {
-    match member.propose(Verb::LeaseRevoke(LeaseRevoke { id, expired_in_term: term })).await {
+    match member
+        .propose(Verb::LeaseRevoke(LeaseRevoke {
+            id,
+            expired_in_term: term,
+        }))
+        .await
+    {
         Ok(_) => member.metrics.server.lease_expired.inc(),
         // Somebody was faster. The feed tells the clock.
         Err(ApiError::LeaseNotFound) => {}
         Err(error) => {
-            tracing::warn!(lease = id, error = error.text(), "an expired lease could not be revoked yet");
+            tracing::warn!(
+                lease = id,
+                error = error.text(),
+                "an expired lease could not be revoked yet"
+            );
             let leases = &member.leases;
-            leases.countdown.retry_expiry(id, leases.now_ms().saturating_add(REVOKE_RETRY_MS));
+            leases
+                .countdown
+                .retry_expiry(id, leases.now_ms().saturating_add(REVOKE_RETRY_MS));
         }
     }
     Done::Revoke
@@ -341,15 +394,22 @@ async fn revoke(member: Arc<Member>, id: i64, term: u64) -> Done {
 /// Writes down how much time these leases have left, so that a change of
 /// leader does not give them all of it again.
 async fn checkpoint(member: Arc<Member>, due: Vec<(i64, i64)>) -> Done {
-    let list = due.iter().map(|&(id, remaining_secs)| LeaseRemaining { id, remaining_secs }).collect();
-    let result = member.propose(Verb::LeaseCheckpoints(LeaseCheckpoints { leases: list })).await;
+    let list = due
+        .iter()
+        .map(|&(id, remaining_secs)| LeaseRemaining { id, remaining_secs })
+        .collect();
+    let result = member
+        .propose(Verb::LeaseCheckpoints(LeaseCheckpoints { leases: list }))
+        .await;
     let leases = &member.leases;
     match result {
         Ok(outcome) => leases.wait_followed(outcome.index).await,
         Err(error) => tracing::warn!(error = error.text(), "lease checkpoints were not written"),
     }
     for (id, left_secs) in due {
-        leases.countdown.checkpoint_ended(id, left_secs, leases.now_ms());
+        leases
+            .countdown
+            .checkpoint_ended(id, left_secs, leases.now_ms());
     }
     leases.wake_waiters();
     Done::Checkpoint

@@ -19,7 +19,11 @@ pub struct LeadershipView {
 impl LeadershipView {
     /// What this member sees through `receiver`.
     pub fn new(member_id: u64, receiver: watch::Receiver<Leadership>) -> Self {
-        Self { member_id, receiver, elected_at: Mutex::new(None) }
+        Self {
+            member_id,
+            receiver,
+            elected_at: Mutex::new(None),
+        }
     }
 
     /// Term and leader.
@@ -50,16 +54,26 @@ impl LeadershipView {
 
     /// Waits until this member leads.
     pub async fn wait_to_lead(&self, deadline: Instant) -> Result<(), Elapsed> {
-        self.wait(deadline, |now| now.leads && now.leader == Some(self.member_id)).await
+        self.wait(deadline, |now| {
+            now.leads && now.leader == Some(self.member_id)
+        })
+        .await
     }
 
-    async fn wait(&self, deadline: Instant, until: impl Fn(&Leadership) -> bool) -> Result<(), Elapsed> {
+    async fn wait(
+        &self,
+        deadline: Instant,
+        until: impl Fn(&Leadership) -> bool,
+    ) -> Result<(), Elapsed> {
         let mut receiver = self.receiver.clone();
-        match timeout_at(deadline, receiver.wait_for(until)).await? {
-            Ok(_) => Ok(()),
-            // The node has ended; so will the wait, at its deadline.
-            Err(_) => timeout_at(deadline, std::future::pending()).await,
+        let came = timeout_at(deadline, receiver.wait_for(until))
+            .await?
+            .is_ok();
+        if came {
+            return Ok(());
         }
+        // The node has ended; so will the wait, at its deadline.
+        timeout_at(deadline, std::future::pending()).await
     }
 }
 
@@ -72,7 +86,10 @@ pub(super) async fn follow(member: Arc<Member>) {
         if leader.is_some() && leader != last {
             *member.leadership.elected_at.lock() = Some(Instant::now());
             member.metrics.server.leader_changes_seen.inc();
-            tracing::info!(leader = leader.map(|id| format!("{id:x}")), "leader elected");
+            tracing::info!(
+                leader = leader.map(|id| format!("{id:x}")),
+                "leader elected"
+            );
         }
         last = leader;
         if receiver.changed().await.is_err() {

@@ -13,7 +13,10 @@ const RETRY_EVERY: Duration = Duration::from_millis(200);
 /// step whose outcome was unknown is not taken twice.
 pub(super) async fn run(member: Arc<Member>) {
     while let Err(error) = step_all(&member).await {
-        tracing::warn!(error = error.text(), "publishing this member failed; trying again");
+        tracing::warn!(
+            error = error.text(),
+            "publishing this member failed; trying again"
+        );
         tokio::time::sleep(RETRY_EVERY).await;
     }
     member.published.cancel();
@@ -23,7 +26,11 @@ async fn step_all(member: &Member) -> Result<(), crate::api::status::ApiError> {
     member.read_index().await?;
     let view = member.node.reads().view();
     let own = MemberId(member.identity.member_id);
-    let known = view.members().iter().find(|(id, _)| *id == own).map(|(_, record)| record);
+    let known = view
+        .members()
+        .iter()
+        .find(|(id, _)| *id == own)
+        .map(|(_, record)| record);
     let attributes = attributes(member);
     let is_known = known.is_some_and(|record| matches(record, &attributes));
     let has_version = view.cluster_version().is_some();
@@ -33,15 +40,28 @@ async fn step_all(member: &Member) -> Result<(), crate::api::status::ApiError> {
         member.propose(Verb::MemberAttributes(attributes)).await?;
     }
     if !has_version && member.leadership.leading_term().is_some() {
-        member.propose(Verb::ClusterVersion(ClusterVersion { version: CLUSTER_VERSION.to_owned() })).await?;
+        member
+            .propose(Verb::ClusterVersion(ClusterVersion {
+                version: CLUSTER_VERSION.to_owned(),
+            }))
+            .await?;
     }
     Ok(())
 }
 
 fn attributes(member: &Member) -> MemberAttributes {
-    let mut client_urls: Vec<String> = member.config.advertise_client_urls.iter().map(ToString::to_string).collect();
+    let mut client_urls: Vec<String> = member
+        .config
+        .advertise_client_urls
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     client_urls.sort_unstable();
-    MemberAttributes { member_id: member.identity.member_id, name: member.config.name.clone(), client_urls }
+    MemberAttributes {
+        member_id: member.identity.member_id,
+        name: member.config.name.clone(),
+        client_urls,
+    }
 }
 
 fn matches(record: &MemberRecord, attributes: &MemberAttributes) -> bool {
