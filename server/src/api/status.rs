@@ -160,6 +160,8 @@ impl From<ProposeError> for ApiError {
             ProposeError::Overloaded => Self::RequestTooManyRequests,
             ProposeError::Stopped => Self::Stopped,
             ProposeError::OutcomeUnknown => Self::Timeout,
+            // The request check draws the line before that.
+            ProposeError::TooDeep => Self::TooManyOps,
         }
     }
 }
