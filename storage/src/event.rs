@@ -40,8 +40,18 @@ impl Event {
     /// The key-value pair of etcd's event: a delete carries only key and
     /// mod_revision.
     pub fn key_value(&self) -> mvccpb::KeyValue {
-        let mut kv = mvccpb::KeyValue { key: self.key.clone(), mod_revision: self.revision.main, ..Default::default() };
-        if let Change::Put { value, create_revision, version, lease } = &self.change {
+        let mut kv = mvccpb::KeyValue {
+            key: self.key.clone(),
+            mod_revision: self.revision.main,
+            ..Default::default()
+        };
+        if let Change::Put {
+            value,
+            create_revision,
+            version,
+            lease,
+        } = &self.change
+        {
             kv.value = value.clone();
             kv.create_revision = *create_revision;
             kv.version = *version;

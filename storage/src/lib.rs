@@ -9,11 +9,18 @@
 //! over hashed maps, anything that two members could answer differently.
 
 pub mod apply;
+mod backend;
+mod cluster;
 pub mod error;
 pub mod event;
+#[cfg(all(test, feature = "rocksdb"))]
+mod fixture;
 pub mod ids;
+mod lease;
+mod mvcc;
 pub mod options;
 pub mod read;
+mod schema;
 pub mod state_machine;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,18 +1,22 @@
 //! The single writer.
 
 use crate::{
-    apply::{Applied, Entry},
+    apply::{self, Applied, Entry},
+    backend::{Backend, Memory},
     error::Fault,
     ids::LogMark,
-    options::StorageOptions,
-    read::{ReadHandle, ReadView},
+    mvcc::{compaction, writer::Writer},
+    read::{ReadHandle, ReadView, Shared},
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 /// The replicated state. Only the apply worker holds it.
 pub struct StateMachine {
-    _private: (),
+    writer: Writer,
+    shared: Arc<Shared>,
+    /// Bytes written since `dbSize` was measured.
+    unmeasured_bytes: usize,
 }
 
 /// What one chunk of entries did. Its view is published before this returns.
@@ -33,78 +37,165 @@ pub struct ScrubProgress {
     pub rows_deleted: u64,
 }
 
+/// A chunk's changes are written early, between two entries, once they reach
+/// this: it bounds the memory of a chunk, while an entry stays whole.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// `dbSize` is measured after this many bytes: often enough for a quota of a
+/// few pages, seldom enough not to be seen in a profile.
+const MEASURE_BYTES: usize = 4 << 10;
+
 impl StateMachine {
     /// Opens or creates the RocksDB store; refuses a newer format and damaged
     /// data.
-    pub fn open(_options: &StorageOptions) -> Result<Self, Fault> {
-        unimplemented!()
+    #[cfg(feature = "rocksdb")]
+    pub fn open(options: &crate::options::StorageOptions) -> Result<Self, Fault> {
+        Self::on(Arc::new(crate::backend::Rocks::open(options)?))
     }
 
     /// A store in memory, for simulation and models only.
     pub fn in_memory() -> Self {
-        unimplemented!()
+        Self::on(Arc::new(Memory::default())).expect("an empty store in memory opens")
+    }
+
+    /// On any engine.
+    pub(crate) fn on(backend: Arc<dyn Backend>) -> Result<Self, Fault> {
+        let writer = Writer::open(backend.clone())?;
+        let live_views = Arc::new(AtomicU64::new(0));
+        let view = Arc::new(view_of(&writer, &live_views));
+        let shared = Arc::new(Shared::new(backend, view, live_views));
+        Ok(Self {
+            writer,
+            shared,
+            unmeasured_bytes: 0,
+        })
     }
 
     /// For readers; cheap to clone.
     pub fn read_handle(&self) -> ReadHandle {
-        unimplemented!()
+        ReadHandle::new(self.shared.clone())
     }
 
     /// The last applied entry, `None` on a new store.
     pub fn applied(&self) -> Option<LogMark> {
-        unimplemented!()
+        self.writer.state.applied
     }
 
     /// The membership last applied (`internal::StoredMembership`, encoded).
     pub fn membership(&self) -> Option<Bytes> {
-        unimplemented!()
+        self.writer.cluster.membership.clone()
     }
 
     /// Applies a chunk: one write batch with data, applied mark and digest,
     /// then one published view. Deterministic. A fault leaves the store to be
     /// reopened, never half applied.
-    pub fn apply_batch(&mut self, _entries: &[Entry]) -> Result<AppliedBatch, Fault> {
-        unimplemented!()
+    pub fn apply_batch(&mut self, entries: &[Entry]) -> Result<AppliedBatch, Fault> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if self
+                .applied()
+                .is_some_and(|applied| entry.mark.index <= applied.index)
+            {
+                continue;
+            }
+            outcomes.push(apply::entry(&mut self.writer, entry)?);
+            self.writer.state.applied = Some(entry.mark);
+            if self.writer.overlay.changes().bytes() >= BATCH_BYTES_MAX {
+                self.write_out()?;
+            }
+        }
+        if outcomes.is_empty() {
+            return Ok(AppliedBatch {
+                outcomes,
+                view: self.shared.view(),
+            });
+        }
+        self.write_out()?;
+        Ok(AppliedBatch {
+            outcomes,
+            view: self.publish(),
+        })
     }
 
     /// Removes at most `rows_max` rows that the compact revision made dead,
     /// and publishes a view. Call between chunks until `done`.
-    pub fn scrub_step(&mut self, _rows_max: usize) -> Result<ScrubProgress, Fault> {
-        unimplemented!()
+    pub fn scrub_step(&mut self, rows_max: usize) -> Result<ScrubProgress, Fault> {
+        let before = self.writer.state;
+        let progress = compaction::step(&mut self.writer, rows_max)?;
+        if self.writer.state != before {
+            self.publish();
+        }
+        Ok(progress)
     }
 
     /// For the housekeeper's thread: flushes beside the writer.
     pub fn flusher(&self) -> Flusher {
-        unimplemented!()
+        Flusher {
+            shared: self.shared.clone(),
+        }
     }
+
+    fn write_out(&mut self) -> Result<(), Fault> {
+        self.unmeasured_bytes += self.writer.overlay.changes().bytes();
+        self.writer.write_out()
+    }
+
+    /// A snapshot that outlived the next write would keep dead rows alive, so
+    /// every write is followed by this.
+    fn publish(&mut self) -> Arc<ReadView> {
+        let view = Arc::new(view_of(&self.writer, self.shared.live_views()));
+        self.shared.publish(view.clone());
+        if self.unmeasured_bytes >= MEASURE_BYTES {
+            self.unmeasured_bytes = 0;
+            self.shared.measure();
+        }
+        view
+    }
+}
+
+fn view_of(writer: &Writer, live_views: &Arc<AtomicU64>) -> ReadView {
+    ReadView::new(
+        writer.backend.snapshot(),
+        writer.state,
+        writer.counts.table().clone(),
+        writer.cluster.clone(),
+        live_views.clone(),
+    )
 }
 
 /// Flushes and compacts files beside the writer; owned by the housekeeper.
 #[derive(Clone)]
 pub struct Flusher {
-    _private: (),
+    shared: Arc<Shared>,
 }
 
 impl Flusher {
     /// Writes all memtables to disk. Everything that was applied before the
     /// call survives a crash once it returns: take the mark first.
     pub fn flush(&self) -> Result<(), Fault> {
-        unimplemented!()
+        self.shared.backend().flush()?;
+        self.shared.measure();
+        Ok(())
     }
 
     /// Rewrites all files so that deleted rows give their space back. Reads
     /// and writes go on. Call after the scrub is done and old views are gone.
     pub fn compact_files(&self) -> Result<(), Fault> {
-        unimplemented!()
+        self.shared.backend().compact_files()?;
+        self.shared.measure();
+        Ok(())
     }
 
     /// Bytes applied but not flushed yet.
     pub fn unflushed_bytes(&self) -> u64 {
-        unimplemented!()
+        self.shared.backend().unflushed_bytes()
     }
 
     /// Whether the engine asks writers to slow down or has stopped them.
     pub fn write_stalled(&self) -> bool {
-        unimplemented!()
+        self.shared.backend().write_stalled()
     }
 }
+
+#[cfg(all(test, feature = "rocksdb"))]
+mod tests;

@@ -1,14 +1,25 @@
-//! What goes into the state machine and what comes out.
+//! What goes into the state machine and what comes out, and the one place
+//! that knows which verb of a command is whose.
+
+mod alarm;
+mod cluster;
+mod kv;
+mod lease;
+mod txn;
 
 use crate::{
-    error::Rejection,
+    error::{Fault, ReadError, Rejection},
     event::RevisionEvents,
     ids::{LeaseId, LogMark},
+    mvcc::{write_txn::WriteTxn, writer::Writer},
     read::LeaseInfo,
 };
 use bytes::Bytes;
 use std::sync::Arc;
-use sternpost_proto::{etcdserverpb as pb, internal::Command};
+use sternpost_proto::{
+    etcdserverpb as pb,
+    internal::{Command, command::Verb},
+};
 
 /// One committed log entry.
 #[derive(Clone, Debug)]
@@ -84,3 +95,82 @@ pub enum Response {
     /// The alarm in question, if it exists.
     Alarm(Vec<pb::AlarmMember>),
 }
+
+/// The newest rules this version knows to apply by.
+const FEATURE_LEVEL_MAX: u32 = 1;
+
+/// Carries one entry out. Rejections change nothing.
+pub(crate) fn entry(writer: &mut Writer, entry: &Entry) -> Result<Applied, Fault> {
+    if let EntryPayload::Command(command) = &entry.payload
+        && let Some(Verb::Txn(request)) = &command.verb
+        && txn::reads_the_past(request)
+        && writer.overlay.changes().len() > 0
+    {
+        // Reads at an old revision see what is written, not what is pending.
+        writer.write_out()?;
+    }
+    let mut txn = WriteTxn::begin(writer);
+    let response = match payload(&mut txn, entry) {
+        Ok(response) => Ok(response),
+        Err(ReadError::Rejected(rejection)) => Err(rejection),
+        Err(ReadError::Fault(fault)) => return Err(fault),
+    };
+    let done = txn.finish();
+    Ok(Applied {
+        mark: entry.mark,
+        revision: done.revision,
+        response,
+        events: done.events.map(Arc::new),
+        changes: done.changes,
+    })
+}
+
+fn payload(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<Response, ReadError> {
+    match &entry.payload {
+        EntryPayload::Blank => Ok(Response::Empty),
+        EntryPayload::Membership(bytes) => Ok(cluster::membership(txn, entry.mark, bytes)?),
+        EntryPayload::Command(command) => {
+            let level = command
+                .header
+                .as_ref()
+                .map_or(0, |header| header.feature_level);
+            if level > FEATURE_LEVEL_MAX {
+                return Err(unknown(
+                    entry,
+                    format!("feature level {level} is beyond {FEATURE_LEVEL_MAX}"),
+                )
+                .into());
+            }
+            verb(txn, entry, command)
+        }
+    }
+}
+
+fn verb(txn: &mut WriteTxn<'_>, entry: &Entry, command: &Command) -> Result<Response, ReadError> {
+    let Some(verb) = &command.verb else {
+        return Err(unknown(entry, "no verb that this version knows".to_owned()).into());
+    };
+    alarm::admit(&txn.writer().cluster, verb)?;
+    match verb {
+        Verb::Put(request) => kv::put(txn, request),
+        Verb::DeleteRange(request) => kv::delete_range(txn, request),
+        Verb::Txn(request) => txn::apply(txn, request),
+        Verb::Compaction(request) => kv::compact(txn, request),
+        Verb::LeaseGrant(grant) => lease::grant(txn, grant),
+        Verb::LeaseRevoke(revoke) => lease::revoke(txn, revoke, entry.mark.term),
+        Verb::LeaseCheckpoints(checkpoints) => lease::checkpoint(txn, checkpoints),
+        Verb::Alarm(change) => Ok(alarm::change(txn, change)),
+        Verb::MemberAttributes(attributes) => Ok(cluster::attributes(txn, attributes)),
+        Verb::ClusterVersion(version) => Ok(cluster::version(txn, version)),
+    }
+}
+
+fn unknown(entry: &Entry, detail: String) -> Fault {
+    Fault::Entry {
+        index: entry.mark.index,
+        detail,
+    }
+}
+
+#[cfg(all(test, feature = "rocksdb"))]
+mod tests;

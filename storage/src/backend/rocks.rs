@@ -1,0 +1,284 @@
+//! RocksDB as the engine.
+//!
+//! Its own log is off: the raft log is replayed instead. A crash goes back to
+//! the last flush, of all families together.
+
+use super::{Backend, EngineSizes, Read, Scan, WriteBatch, rocks_options};
+use crate::{error::Fault, options::StorageOptions, schema::Family};
+use rocksdb::{
+    BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB, DBPinnableSlice,
+    DBRawIterator, FlushOptions, ReadOptions, Snapshot, WriteOptions, properties,
+};
+use std::sync::Arc;
+
+/// The engine on disk. A clone is another handle of the same database.
+#[derive(Clone)]
+pub(crate) struct Rocks {
+    database: Arc<Database>,
+}
+
+/// The database with what is asked for all the time.
+struct Database {
+    db: DB,
+    write_options: WriteOptions,
+    read_options: ReadOptions,
+}
+
+fn fault(error: rocksdb::Error) -> Fault {
+    Fault::Backend(error.to_string())
+}
+
+impl Rocks {
+    /// Opens or creates the database.
+    pub(crate) fn open(options: &StorageOptions) -> Result<Self, Fault> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let db_options = rocks_options::database(&cache);
+        let families = rocks_options::families(options, &cache);
+        let db = DB::open_cf_descriptors(&db_options, &options.path, families).map_err(fault)?;
+        let mut write_options = WriteOptions::default();
+        write_options.disable_wal(true);
+        let database = Database {
+            db,
+            write_options,
+            read_options: ReadOptions::default(),
+        };
+        Ok(Self {
+            database: Arc::new(database),
+        })
+    }
+}
+
+impl Database {
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db
+            .cf_handle(family.name())
+            .expect("every family was opened")
+    }
+
+    fn get(
+        &self,
+        options: &ReadOptions,
+        family: Family,
+        key: &[u8],
+        found: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, Fault> {
+        let value: Option<DBPinnableSlice<'_>> = self
+            .db
+            .get_pinned_cf_opt(self.family(family), key, options)
+            .map_err(fault)?;
+        if let Some(value) = &value {
+            found(value);
+        }
+        Ok(value.is_some())
+    }
+
+    fn scan<'a>(
+        &'a self,
+        mut options: ReadOptions,
+        family: Family,
+        from: &[u8],
+        until: Option<&[u8]>,
+    ) -> Result<Box<dyn Scan + 'a>, Fault> {
+        // Bounds on both sides keep the iterator from walking the tombstones
+        // of its neighbours.
+        options.set_iterate_lower_bound(from);
+        if let Some(until) = until {
+            options.set_iterate_upper_bound(until);
+        }
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family), options);
+        iterator.seek(from);
+        iterator.status().map_err(fault)?;
+        Ok(Box::new(RocksScan { iterator }))
+    }
+
+    fn property(&self, family: Family, name: &properties::PropName) -> Result<u64, Fault> {
+        let value = self
+            .db
+            .property_int_value_cf(self.family(family), name)
+            .map_err(fault)?;
+        Ok(value.unwrap_or(0))
+    }
+
+    fn sum(&self, families: &[Family], name: &properties::PropName) -> Result<u64, Fault> {
+        families
+            .iter()
+            .try_fold(0, |sum, &family| Ok(sum + self.property(family, name)?))
+    }
+}
+
+impl Read for Rocks {
+    fn get(&self, family: Family, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool, Fault> {
+        self.database
+            .get(&self.database.read_options, family, key, found)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        from: &[u8],
+        until: Option<&[u8]>,
+    ) -> Result<Box<dyn Scan + 'a>, Fault> {
+        self.database
+            .scan(ReadOptions::default(), family, from, until)
+    }
+}
+
+/// The families whose size counts against the quota.
+const DATA: [Family; 3] = [Family::Log, Family::Ver, Family::Meta];
+
+impl Backend for Rocks {
+    fn snapshot(&self) -> Arc<dyn Read> {
+        Arc::new(RocksSnapshot::new(self.database.clone()))
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<(), Fault> {
+        // Twelve bytes of RocksDB's head, and a few per row for its lengths.
+        let mut rocks_batch =
+            rocksdb::WriteBatch::with_capacity_bytes(12 + batch.bytes() + batch.len() * 8);
+        let families = Family::ALL.map(|family| self.database.family(family));
+        for operation in batch.operations() {
+            let family = families[operation.family as usize];
+            match operation.value {
+                Some(value) => rocks_batch.put_cf(family, operation.key, value),
+                None => rocks_batch.delete_cf(family, operation.key),
+            }
+        }
+        self.database
+            .db
+            .write_opt(rocks_batch, &self.database.write_options)
+            .map_err(fault)
+    }
+
+    fn flush(&self) -> Result<(), Fault> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families = Family::ALL.map(|family| self.database.family(family));
+        let families: Vec<&&ColumnFamily> = families.iter().collect();
+        self.database
+            .db
+            .flush_cfs_opt(&families, &options)
+            .map_err(fault)
+    }
+
+    fn compact_files(&self) -> Result<(), Fault> {
+        let mut options = CompactOptions::default();
+        // Without this the bottom level, where most dead rows are, is skipped;
+        // not exclusive, so that automatic compactions go on beside it.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        options.set_exclusive_manual_compaction(false);
+        for family in Family::ALL {
+            let handle = self.database.family(family);
+            self.database
+                .db
+                .compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
+    }
+
+    fn sizes(&self) -> Result<EngineSizes, Fault> {
+        let database = &self.database;
+        let memtables = database.sum(&DATA, properties::CUR_SIZE_ALL_MEM_TABLES)?;
+        // Not the total of files: that counts those which old views keep.
+        let data_bytes = memtables + database.sum(&DATA, properties::LIVE_SST_FILES_SIZE)?;
+        let in_use = memtables + database.sum(&DATA, properties::ESTIMATE_LIVE_DATA_SIZE)?;
+        Ok(EngineSizes {
+            data_bytes,
+            data_in_use_bytes: in_use.min(data_bytes),
+            current_copy_bytes: database
+                .property(Family::Cur, properties::CUR_SIZE_ALL_MEM_TABLES)?
+                + database.property(Family::Cur, properties::LIVE_SST_FILES_SIZE)?,
+            disk_bytes: database.sum(&Family::ALL, properties::TOTAL_SST_FILES_SIZE)?,
+        })
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        self.database
+            .sum(&Family::ALL, properties::CUR_SIZE_ALL_MEM_TABLES)
+            .unwrap_or(0)
+    }
+
+    fn write_stalled(&self) -> bool {
+        let asks = |name| {
+            self.database
+                .property(Family::Log, name)
+                .is_ok_and(|value| value > 0)
+        };
+        asks(properties::IS_WRITE_STOPPED) || asks(properties::ACTUAL_DELAYED_WRITE_RATE)
+    }
+}
+
+/// A snapshot that keeps its database alive.
+struct RocksSnapshot {
+    // Fields drop in this order: whatever points into the database goes first.
+    read_options: ReadOptions,
+    snapshot: Snapshot<'static>,
+    database: Arc<Database>,
+}
+
+impl RocksSnapshot {
+    fn new(database: Arc<Database>) -> Self {
+        // SAFETY: the reference points into the allocation that `database`
+        // owns. It does not move, and it outlives the snapshot, which is
+        // dropped before it and never handed out by value.
+        let db: &'static DB = unsafe { &*std::ptr::from_ref(&database.db) };
+        let snapshot = db.snapshot();
+        let mut read_options = ReadOptions::default();
+        read_options.set_snapshot(&snapshot);
+        Self {
+            read_options,
+            snapshot,
+            database,
+        }
+    }
+}
+
+impl Read for RocksSnapshot {
+    fn get(&self, family: Family, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool, Fault> {
+        self.database.get(&self.read_options, family, key, found)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        from: &[u8],
+        until: Option<&[u8]>,
+    ) -> Result<Box<dyn Scan + 'a>, Fault> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        self.database.scan(options, family, from, until)
+    }
+}
+
+struct RocksScan<'a> {
+    iterator: DBRawIterator<'a>,
+}
+
+impl RocksScan<'_> {
+    /// An iterator ends both at its end and at an error.
+    fn check(&self) -> Result<(), Fault> {
+        if self.iterator.valid() {
+            Ok(())
+        } else {
+            self.iterator.status().map_err(fault)
+        }
+    }
+}
+
+impl Scan for RocksScan<'_> {
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.iterator.item()
+    }
+
+    fn advance(&mut self) -> Result<(), Fault> {
+        if self.iterator.valid() {
+            self.iterator.next();
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, key: &[u8]) -> Result<(), Fault> {
+        self.iterator.seek(key);
+        self.check()
+    }
+}

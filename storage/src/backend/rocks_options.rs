@@ -1,0 +1,133 @@
+//! How RocksDB is set up: small memory whatever the number of keys, no log of
+//! its own, all families flushed together.
+
+use crate::{options::StorageOptions, schema::Family};
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, BlockBasedTablePinningTier, Cache,
+    ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options, WriteBufferManager,
+};
+
+/// Memtables of all families together; charged to the block cache. Flushes
+/// start earlier by the raft crate's own rule, so this only catches bursts.
+const MEMTABLE_BYTES_MAX: usize = 64 << 20;
+/// Smaller memtables for the families with small rows.
+const VER_BUFFER_SHARE: usize = 2;
+const META_BUFFER_SHARE: usize = 4;
+/// Memtables grow in steps of this. It is the smallest RocksDB takes: dbSize
+/// counts memtables, and a new member under a quota of a few pages (which
+/// exist in the field's tests) must have room for its first keys.
+const ARENA_BLOCK_BYTES: usize = 4 << 10;
+/// Blocks of the history are read in order, so they may be large.
+const LOG_BLOCK_BYTES: usize = 32 << 10;
+const BLOCK_BYTES: usize = 8 << 10;
+const METADATA_BLOCK_BYTES: usize = 4 << 10;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Keys of leases and events leave runs of tombstones inside hot prefixes: a
+/// file with this many in one window is compacted soon.
+const DELETION_WINDOW: usize = 128;
+const DELETION_TRIGGER: usize = 64;
+const DELETION_RATIO: f64 = 0.5;
+const TARGET_FILE_BYTES: u64 = 32 << 20;
+const LEVEL_BASE_BYTES: u64 = 128 << 20;
+const OPEN_FILES_MAX: i32 = 1000;
+const BYTES_PER_SYNC: u64 = 1 << 20;
+const COMPACTION_BYTES_PER_SEC: i64 = 96 << 20;
+const INFO_LOG_BYTES_MAX: usize = 1 << 20;
+const INFO_LOGS_KEPT: usize = 2;
+
+/// Options of the database.
+pub(super) fn database(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // Without a log of its own, only this makes a flush of one family a flush
+    // of all: a crash then goes back to one state, not to four.
+    options.set_atomic_flush(true);
+    options.set_paranoid_checks(true);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(2);
+    options.set_max_subcompactions(1);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
+    options.set_auto_tuned_ratelimiter(COMPACTION_BYTES_PER_SEC, 100_000, 10);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
+    options.set_keep_log_file_num(INFO_LOGS_KEPT);
+    // Dropping a view or an iterator must not delete files on a reader's thread.
+    options.set_avoid_unnecessary_blocking_io(true);
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
+        MEMTABLE_BYTES_MAX,
+        false,
+        cache.clone(),
+    ));
+    options
+}
+
+/// All families with their options.
+pub(super) fn families(options: &StorageOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
+    let mut all: Vec<_> = Family::ALL
+        .into_iter()
+        .map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), one_family(family, options, cache))
+        })
+        .collect();
+    // RocksDB insists on a family of this name; it stays empty.
+    all.push(ColumnFamilyDescriptor::new(
+        rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
+        Options::default(),
+    ));
+    all
+}
+
+fn one_family(family: Family, options: &StorageOptions, cache: &Cache) -> Options {
+    let mut family_options = Options::default();
+    family_options.set_block_based_table_factory(&table(family, cache));
+    family_options.set_write_buffer_size(match family {
+        Family::Cur | Family::Log => options.write_buffer_bytes,
+        Family::Ver => options.write_buffer_bytes / VER_BUFFER_SHARE,
+        Family::Meta => options.write_buffer_bytes / META_BUFFER_SHARE,
+    });
+    family_options.set_max_write_buffer_number(3);
+    family_options.set_arena_block_size(ARENA_BLOCK_BYTES);
+    family_options.set_level_compaction_dynamic_level_bytes(true);
+    family_options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
+    family_options.set_target_file_size_base(TARGET_FILE_BYTES);
+    family_options.set_compression_type(DBCompressionType::Lz4);
+    if family == Family::Log {
+        family_options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    } else {
+        family_options.add_compact_on_deletion_collector_factory(
+            DELETION_WINDOW,
+            DELETION_TRIGGER,
+            DELETION_RATIO,
+        );
+    }
+    family_options
+}
+
+fn table(family: Family, cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(if family == Family::Log {
+        LOG_BLOCK_BYTES
+    } else {
+        BLOCK_BYTES
+    });
+    table.set_format_version(6);
+    // Index and filter live in the cache by parts: memory does not grow with
+    // the data.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_top_level_index_pinning_tier(BlockBasedTablePinningTier::FlushAndSimilar);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // Only `cur` is asked for keys that may not exist.
+    if family == Family::Cur {
+        table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+        table.set_partition_filters(true);
+        table.set_optimize_filters_for_memory(true);
+    }
+    table
+}

@@ -1,0 +1,329 @@
+use super::*;
+use crate::{
+    EntryPayload, Rejection,
+    fixture::{Store, command, put_request, range_request},
+    ids::LeaseId,
+};
+use sternpost_proto::{
+    etcdserverpb as pb,
+    internal::{LeaseGrant, command::Verb},
+};
+
+/// A history with a bit of everything, as entries.
+fn entries(store: &mut Store) -> Vec<Entry> {
+    let mut all = vec![store.next(EntryPayload::Blank)];
+    all.push(store.command(Verb::LeaseGrant(LeaseGrant {
+        id: 7,
+        ttl_secs: 60,
+    })));
+    for round in 0..300 {
+        let key = format!("k{}", round % 120);
+        let lease = if round % 10 == 0 { 7 } else { 0 };
+        all.push(store.command(Verb::Put(put_request(&key, &round.to_string(), lease))));
+        if round % 9 == 0 {
+            all.push(
+                store.command(Verb::DeleteRange(crate::fixture::delete_request(
+                    "k11", "k13",
+                ))),
+            );
+        }
+        if round == 150 {
+            all.push(store.command(Verb::Compaction(pb::CompactionRequest {
+                revision: 100,
+                physical: false,
+            })));
+        }
+    }
+    all
+}
+
+/// What has to be equal on two stores with the same history.
+fn face(
+    store: &Store,
+) -> (
+    Option<LogMark>,
+    i64,
+    i64,
+    i64,
+    u32,
+    u32,
+    Vec<(String, String)>,
+) {
+    let view = store.view();
+    (
+        view.applied(),
+        view.revision(),
+        view.compact_revision(),
+        view.keys_total(),
+        view.state_digest(),
+        store.hash(0).0,
+        store.list("\0", "\0", 0),
+    )
+}
+
+#[test]
+fn a_new_store_is_at_revision_one() {
+    for store in Store::both() {
+        let view = store.view();
+        assert_eq!(
+            (view.revision(), view.compact_revision(), view.applied()),
+            (1, -1, None)
+        );
+        assert_eq!(
+            (view.keys_total(), view.state_digest(), view.scrubbed()),
+            (0, 0, true)
+        );
+        assert_eq!(
+            view.range(&range_request("\0", "\0")).unwrap(),
+            pb::RangeResponse::default()
+        );
+        assert!(store.machine.membership().is_none());
+    }
+}
+
+#[test]
+fn replay_is_a_no_op() {
+    for mut store in Store::both() {
+        let entries = entries(&mut store);
+        let outcomes = store.machine.apply_batch(&entries).unwrap().outcomes;
+        assert_eq!(outcomes.len(), entries.len());
+        let before = face(&store);
+        let again = store.machine.apply_batch(&entries).unwrap();
+        assert!(again.outcomes.is_empty());
+        assert_eq!(face(&store), before);
+        // Half old, half new.
+        let mut overlap = entries[entries.len() - 2..].to_vec();
+        overlap.push(store.command(Verb::Put(put_request("new", "1", 0))));
+        assert_eq!(
+            store.machine.apply_batch(&overlap).unwrap().outcomes.len(),
+            1
+        );
+    }
+}
+
+#[test]
+fn chunks_and_engines_do_not_matter() {
+    let mut faces = Vec::new();
+    for chunk in [1, 7, 1000] {
+        for mut store in Store::both() {
+            let entries = entries(&mut store);
+            for chunk in entries.chunks(chunk) {
+                store.machine.apply_batch(chunk).unwrap();
+            }
+            faces.push(face(&store));
+        }
+    }
+    assert!(faces.windows(2).all(|pair| pair[0] == pair[1]), "{faces:?}");
+}
+
+#[test]
+fn a_crash_goes_back_to_the_last_flush_and_replay_catches_up() {
+    let mut store = Store::rocks();
+    let entries = entries(&mut store);
+    let (flushed, lost) = entries.split_at(200);
+    store.machine.apply_batch(flushed).unwrap();
+    store.machine.flusher().flush().unwrap();
+    let at_flush = face(&store);
+    for chunk in lost.chunks(20) {
+        store.machine.apply_batch(chunk).unwrap();
+    }
+    store.machine.scrub_step(50).unwrap();
+    let in_the_end = face(&store);
+    let mut store = store.crash();
+    assert_eq!(face(&store), at_flush);
+    let replayed = store.machine.apply_batch(&entries).unwrap();
+    assert_eq!(replayed.outcomes.len(), lost.len());
+    assert_eq!(face(&store), in_the_end);
+    store.scrub();
+    assert_eq!(face(&store), in_the_end);
+}
+
+#[test]
+fn a_crash_before_any_flush_leaves_a_new_store() {
+    let mut store = Store::rocks();
+    store.put("k", "v");
+    let store = store.crash();
+    assert_eq!(store.machine.applied(), None);
+    assert_eq!(store.view().revision(), 1);
+}
+
+#[test]
+fn everything_is_there_after_a_clean_stop() {
+    let mut store = Store::rocks();
+    let entries = entries(&mut store);
+    store.machine.apply_batch(&entries).unwrap();
+    let before = face(&store);
+    let leases = store.view().leases().unwrap();
+    let keys = store.view().lease_keys(LeaseId(7)).unwrap();
+    assert!(!keys.is_empty());
+    let Store {
+        machine,
+        directory,
+        term,
+        index,
+    } = store;
+    drop(machine);
+    let path = directory.as_ref().unwrap().path().to_owned();
+    let machine = StateMachine::open(&crate::fixture::options(&path)).unwrap();
+    let store = Store {
+        machine,
+        directory,
+        term,
+        index,
+    };
+    assert_eq!(face(&store), before);
+    assert_eq!(store.view().leases().unwrap(), leases);
+    assert_eq!(store.view().lease_keys(LeaseId(7)).unwrap(), keys);
+}
+
+#[test]
+fn huge_chunks_are_written_in_parts() {
+    let mut store = Store::rocks();
+    let value = "x".repeat(1 << 20);
+    let entries: Vec<_> = (0..12)
+        .map(|at| store.command(Verb::Put(put_request(&format!("k{at}"), &value, 0))))
+        .collect();
+    assert_eq!(
+        store.machine.apply_batch(&entries).unwrap().outcomes.len(),
+        12
+    );
+    assert_eq!(store.view().keys_total(), 12);
+}
+
+#[test]
+fn refuses_foreign_and_newer_data() {
+    use crate::{
+        backend::{Memory, WriteBatch},
+        schema::{Family, meta},
+    };
+    let with = |rows: &[(&[u8], &[u8])]| {
+        let backend = Memory::default();
+        let mut batch = WriteBatch::default();
+        for (key, value) in rows {
+            batch.put(Family::Meta, key, value);
+        }
+        backend.write(&batch).unwrap();
+        StateMachine::on(Arc::new(backend)).map(|_| ())
+    };
+    assert!(with(&[(meta::FORMAT, &1u32.to_be_bytes())]).is_ok());
+    assert!(matches!(
+        with(&[(meta::FORMAT, &2u32.to_be_bytes())]),
+        Err(Fault::Format {
+            found: 2,
+            supported: 1
+        })
+    ));
+    assert!(matches!(
+        with(&[(meta::FORMAT, b"x")]),
+        Err(Fault::Corrupt { .. })
+    ));
+    assert!(matches!(
+        with(&[(meta::STATE, b"")]),
+        Err(Fault::Corrupt { .. })
+    ));
+    assert!(matches!(
+        with(&[(meta::FORMAT, &1u32.to_be_bytes()), (meta::STATE, b"")]),
+        Err(Fault::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn unknown_commands_stop_the_node() {
+    let mut store = Store::memory();
+    let mut refuses = |command| {
+        let entry = store.next(EntryPayload::Command(Arc::new(command)));
+        matches!(
+            store.machine.apply_batch(&[entry]),
+            Err(Fault::Entry { .. })
+        )
+    };
+    let mut later = command(Verb::Put(put_request("k", "v", 0)));
+    later.header.as_mut().unwrap().feature_level = 2;
+    assert!(refuses(later));
+    assert!(refuses(sternpost_proto::internal::Command {
+        header: None,
+        verb: None
+    }));
+    assert_eq!(store.view().revision(), 1);
+}
+
+#[test]
+fn housekeeping_gives_space_back_without_traffic() {
+    let mut store = Store::rocks();
+    let value: String = (0..4096u32)
+        .map(|i| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 20) as u8 % 90))
+        .collect();
+    for round in 0..300 {
+        store.put("k", &format!("{round}{value}"));
+    }
+    let full = store.machine.read_handle().sizes();
+    assert!(full.db_bytes > 500_000, "{full:?}");
+    let pin = store.view();
+    store.compact(store.view().revision()).unwrap();
+    assert_eq!(store.machine.read_handle().sizes().pinned_views, 1);
+    store.scrub();
+    drop(pin);
+    assert_eq!(store.machine.read_handle().sizes().pinned_views, 0);
+    let flusher = store.machine.flusher();
+    flusher.flush().unwrap();
+    flusher.compact_files().unwrap();
+    let sizes = store.machine.read_handle().sizes();
+    assert!(sizes.db_bytes < 50_000, "{sizes:?}");
+    assert_eq!(store.machine.read_handle().db_bytes(), sizes.db_bytes);
+    assert!(!flusher.write_stalled());
+    assert_eq!(store.list("k", "", 0).len(), 1);
+}
+
+#[test]
+fn a_quota_of_a_few_pages_has_room() {
+    let mut store = Store::rocks();
+    store.put("k", "small");
+    let value: String = (0..4096u32)
+        .map(|i| char::from(b'!' + (i.wrapping_mul(2_654_435_761) >> 20) as u8 % 90))
+        .collect();
+    let quota = 53_248;
+    let handle = store.machine.read_handle();
+    assert!(handle.db_bytes() + 4096 < quota, "{}", handle.db_bytes());
+    let mut puts = 0;
+    while handle.db_bytes() < quota {
+        store.put("k", &value);
+        puts += 1;
+        assert!(puts < 100);
+    }
+    store.compact(store.view().revision()).unwrap();
+    store.scrub();
+    store.machine.flusher().flush().unwrap();
+    store.machine.flusher().compact_files().unwrap();
+    assert!(handle.db_bytes() + 4096 < quota, "{}", handle.db_bytes());
+}
+
+#[test]
+fn scrub_steps_are_bounded_and_end() {
+    let mut store = Store::memory();
+    for round in 0..50 {
+        store.put("k", &round.to_string());
+    }
+    assert_eq!(
+        store.machine.scrub_step(10).unwrap(),
+        ScrubProgress {
+            done: true,
+            rows_deleted: 0
+        }
+    );
+    store.compact(40).unwrap();
+    assert!(!store.view().scrubbed());
+    let mut deleted = 0;
+    loop {
+        let progress = store.machine.scrub_step(10).unwrap();
+        assert!(progress.rows_deleted <= 10);
+        deleted += progress.rows_deleted;
+        if progress.done {
+            break;
+        }
+    }
+    // Revisions 2 to 39, a row in `log` and one in `ver` each.
+    assert_eq!(deleted, 76);
+    assert!(store.view().scrubbed());
+    assert_eq!(store.compact(40), Err(Rejection::Compacted));
+    assert_eq!(store.list("k", "", 40), [("k".to_owned(), "38".to_owned())]);
+}
