@@ -113,11 +113,9 @@ fn load_attributes(read: &dyn Read) -> Result<BTreeMap<MemberId, MemberRecord>, 
     Ok(all)
 }
 
-fn each(
-    read: &dyn Read,
-    letter: u8,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+type VisitRow<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), Fault> + 'v;
+
+fn each(read: &dyn Read, letter: u8, visit: &mut VisitRow<'_>) -> Result<(), Fault> {
     let mut scan = read.scan(Family::Meta, &[letter], prefix_end(&[letter]).as_deref())?;
     while let Some((key, row)) = scan.item() {
         visit(key, row)?;

@@ -37,7 +37,9 @@ pub(crate) fn crash_image(path: &Path) -> TempDir {
     loop {
         let image = TempDir::new().unwrap();
         let before = files(path);
-        let copied = before.iter().all(|name| std::fs::copy(path.join(name), image.path().join(name)).is_ok());
+        let copied = before
+            .iter()
+            .all(|name| std::fs::copy(path.join(name), image.path().join(name)).is_ok());
         if copied && files(path) == before {
             return image;
         }
@@ -45,7 +47,9 @@ pub(crate) fn crash_image(path: &Path) -> TempDir {
 }
 
 fn files(path: &Path) -> BTreeSet<OsString> {
-    let names = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().file_name());
+    let names = std::fs::read_dir(path)
+        .unwrap()
+        .map(|file| file.unwrap().file_name());
     names.filter(|name| name != "LOCK").collect()
 }
 

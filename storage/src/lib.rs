@@ -13,7 +13,8 @@ mod backend;
 mod cluster;
 pub mod error;
 pub mod event;
-#[cfg(all(test, feature = "rocksdb"))]
+#[cfg(test)]
+#[cfg(feature = "rocksdb")]
 mod fixture;
 pub mod ids;
 mod lease;

@@ -172,5 +172,6 @@ fn unknown(entry: &Entry, detail: String) -> Fault {
     }
 }
 
-#[cfg(all(test, feature = "rocksdb"))]
+#[cfg(test)]
+#[cfg(feature = "rocksdb")]
 mod tests;

@@ -104,5 +104,6 @@ pub(crate) fn get_owned(
     Ok(value)
 }
 
-#[cfg(all(test, feature = "rocksdb"))]
+#[cfg(test)]
+#[cfg(feature = "rocksdb")]
 mod tests;

@@ -11,7 +11,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use std::ops::ControlFlow;
 use sternpost_proto::mvccpb;
 
 /// A version of a key, borrowed from where it lies.
@@ -68,7 +67,7 @@ pub(crate) fn header(read: &dyn Read, key: &[u8]) -> Result<Option<Header>, Faul
 pub(crate) fn walk(read: &dyn Read, span: KeySpan<'_>, visit: &mut Visit<'_>) -> Result<(), Fault> {
     let (from, until) = match span {
         KeySpan::One(key) => {
-            get(read, key, |version| visit(version))?.transpose()?;
+            get(read, key, &mut *visit)?.transpose()?;
             return Ok(());
         }
         _ if span.is_empty() => return Ok(()),
@@ -77,7 +76,7 @@ pub(crate) fn walk(read: &dyn Read, span: KeySpan<'_>, visit: &mut Visit<'_>) ->
     let mut scan = read.scan(Family::Cur, from, until)?;
     while let Some((key, row)) = scan.item() {
         let (header, value) = rows::decode_current(key, row)?;
-        if visit(Version { key, header, value })? == ControlFlow::Break(()) {
+        if visit(Version { key, header, value })?.is_break() {
             break;
         }
         scan.advance()?;

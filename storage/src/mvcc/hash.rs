@@ -262,5 +262,6 @@ fn put_number_field(out: &mut Vec<u8>, number: u8, value: i64) {
     }
 }
 
-#[cfg(all(test, feature = "rocksdb"))]
+#[cfg(test)]
+#[cfg(feature = "rocksdb")]
 mod tests;

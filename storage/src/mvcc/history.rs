@@ -16,6 +16,10 @@ use bytes::Bytes;
 use std::ops::ControlFlow;
 use sternpost_proto::mvccpb;
 
+/// What a walk calls for each event; `Break` ends it.
+pub(crate) type VisitEvent<'v> =
+    dyn FnMut(Revision, LogRow<'_>) -> Result<ControlFlow<()>, Fault> + 'v;
+
 /// Looks one event up, and copies nothing.
 pub(crate) fn get<T>(
     read: &dyn Read,
@@ -70,7 +74,7 @@ pub(crate) fn walk(
     read: &dyn Read,
     from: Revision,
     to: i64,
-    visit: &mut dyn FnMut(Revision, LogRow<'_>) -> Result<ControlFlow<()>, Fault>,
+    visit: &mut VisitEvent<'_>,
 ) -> Result<(), Fault> {
     if to < from.main {
         return Ok(());
@@ -85,7 +89,7 @@ pub(crate) fn walk(
     )?;
     while let Some((key, row)) = scan.item() {
         let revision = rows::decode_log_key(key)?;
-        if visit(revision, rows::decode_log(revision, row)?)? == ControlFlow::Break(()) {
+        if visit(revision, rows::decode_log(revision, row)?)?.is_break() {
             break;
         }
         scan.advance()?;

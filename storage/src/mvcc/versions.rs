@@ -50,7 +50,7 @@ pub(crate) fn walk(
         if let (Ordering::Less | Ordering::Equal, Some((key, row))) = (order, currents.item()) {
             let (header, value) = rows::decode_current(key, row)?;
             if current::visible(header.modified, revision) {
-                if visit(Version { key, header, value })? == ControlFlow::Break(()) {
+                if visit(Version { key, header, value })?.is_break() {
                     return Ok(());
                 }
                 if order == Ordering::Equal {
@@ -62,12 +62,10 @@ pub(crate) fn walk(
             currents.advance()?;
         }
         if order != Ordering::Less {
-            if let Some((modified, row)) = versions.find(revision)? {
-                if visit_old(read, versions.user_key(), modified, row, values, visit)?
-                    == ControlFlow::Break(())
-                {
-                    return Ok(());
-                }
+            if let Some((modified, row)) = versions.find(revision)?
+                && visit_old(read, versions.user_key(), modified, row, values, visit)?.is_break()
+            {
+                return Ok(());
             }
             versions.next_key()?;
         }

@@ -38,27 +38,26 @@ fn entries(store: &mut Store) -> Vec<Entry> {
 }
 
 /// What has to be equal on two stores with the same history.
-fn face(
-    store: &Store,
-) -> (
-    Option<LogMark>,
-    i64,
-    i64,
-    i64,
-    u32,
-    u32,
-    Vec<(String, String)>,
-) {
+#[derive(Debug, PartialEq)]
+struct Face {
+    applied: Option<LogMark>,
+    revisions: (i64, i64),
+    keys_total: i64,
+    digest: u32,
+    hash: u32,
+    keys: Vec<(String, String)>,
+}
+
+fn face(store: &Store) -> Face {
     let view = store.view();
-    (
-        view.applied(),
-        view.revision(),
-        view.compact_revision(),
-        view.keys_total(),
-        view.state_digest(),
-        store.hash(0).0,
-        store.list("\0", "\0", 0),
-    )
+    Face {
+        applied: view.applied(),
+        revisions: (view.revision(), view.compact_revision()),
+        keys_total: view.keys_total(),
+        digest: view.state_digest(),
+        hash: store.hash(0).0,
+        keys: store.list("\0", "\0", 0),
+    }
 }
 
 #[test]
