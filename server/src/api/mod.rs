@@ -12,6 +12,7 @@ mod maintenance;
 mod range_stream;
 pub mod status;
 pub mod validate;
+mod watch;
 
 use crate::member::Member;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub fn routes(member: &Arc<Member>) -> axum::Router {
     }
     Routes::default()
         .add_service(server!(KvServer, kv::KvService(member.clone())))
+        .add_service(watch::service(member))
         .add_service(server!(LeaseServer, lease::LeaseService(member.clone())))
         .add_service(server!(
             ClusterServer,
