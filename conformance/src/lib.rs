@@ -1,1 +1,24 @@
-//! placeholder
+//! Black box: everything here speaks gRPC or HTTP to a server that runs as a
+//! process of its own, ours or the reference etcd, and never links either.
+//!
+//! * [`target`]: one interface over our binary, the reference and a given endpoint;
+//! * [`client`] and [`http`]: how tests talk to one;
+//! * [`differential`]: the same random operations to two servers, answers compared;
+//! * [`etcdctl`]: the unmodified etcdctl against both, output compared;
+//! * [`ledger`]: load with a record of what was promised, and the check after a crash;
+//! * [`power`]: a file system that can lose power;
+//! * [`metrics`]: the shape of a Prometheus page;
+//! * [`measure`]: what the benchmark binary reads from processes and load tools.
+
+pub mod binaries;
+pub mod client;
+pub mod differential;
+pub mod etcdctl;
+pub mod http;
+pub mod ledger;
+pub mod measure;
+pub mod metrics;
+pub mod power;
+pub mod process;
+pub mod target;
+pub mod wait;

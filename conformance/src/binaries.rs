@@ -1,0 +1,76 @@
+//! Where the programs under test are.
+//!
+//! `STERNPOST_BIN` names our server; by default it is taken from the directory
+//! the tests were built into. `STERNPOST_REFERENCE_BIN` names the directory of
+//! the reference build; by default `reference/bin` of this crate.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Our server.
+///
+/// # Panics
+/// When it is not there: build it with `cargo build -p sternpost-server`.
+#[must_use]
+pub fn sternpost() -> PathBuf {
+    let path = env::var_os("STERNPOST_BIN").map_or_else(beside_the_tests, PathBuf::from);
+    existing(path, "cargo build -p sternpost-server")
+}
+
+/// The reference server.
+///
+/// # Panics
+/// When it is not there: build it with `make reference`.
+#[must_use]
+pub fn etcd() -> PathBuf {
+    reference("server")
+}
+
+/// The unmodified command-line client.
+///
+/// # Panics
+/// As [`etcd`].
+#[must_use]
+pub fn etcdctl() -> PathBuf {
+    reference("etcdctl")
+}
+
+/// The reference's load tool.
+///
+/// # Panics
+/// As [`etcd`].
+#[must_use]
+pub fn benchmark() -> PathBuf {
+    reference("benchmark")
+}
+
+/// This crate's directory, where the reference and the foreign clients live.
+#[must_use]
+pub fn conformance_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn reference(name: &str) -> PathBuf {
+    let dir = env::var_os("STERNPOST_REFERENCE_BIN").map_or_else(
+        || conformance_dir().join("reference").join("bin"),
+        PathBuf::from,
+    );
+    existing(dir.join(name), "make reference")
+}
+
+/// Test executables are in `target/debug/deps`, binaries one directory up.
+fn beside_the_tests() -> PathBuf {
+    let me = env::current_exe().expect("a running program knows its own path");
+    let mut dir = me.parent().expect("an executable is in a directory");
+    if dir.ends_with("deps") {
+        dir = dir
+            .parent()
+            .expect("deps is inside the profile's directory");
+    }
+    dir.join("sternpost")
+}
+
+fn existing(path: PathBuf, how: &str) -> PathBuf {
+    assert!(path.is_file(), "{} is missing: run `{how}`", path.display());
+    path
+}

@@ -1,0 +1,176 @@
+//! One server process: started, watched through its log, killed, never left behind.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What both servers log once clients may come.
+const READY: &str = "ready to serve client requests";
+/// Log lines kept to be shown when a test fails.
+const TAIL: usize = 40;
+/// A clean stop takes milliseconds; this is for a machine that is very busy.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+struct Log {
+    ready: bool,
+    ended: bool,
+    tail: VecDeque<String>,
+}
+
+/// A running server. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    log: Arc<(Mutex<Log>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `program`, its log appended to `log_file`.
+    ///
+    /// # Panics
+    /// When the program cannot be started at all.
+    #[must_use]
+    pub fn start(program: &Path, flags: &[String], log_file: &Path) -> Self {
+        let mut command = Command::new(program);
+        command
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log_file)
+            .expect("the log directory is writable");
+        let sink = Arc::clone(&log);
+        let reader = std::thread::spawn(move || follow(BufReader::new(stderr), file, &sink));
+        Self {
+            child,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    /// Waits for the ready line. False when the process ended first.
+    ///
+    /// # Panics
+    /// When neither happens within `limit`.
+    #[must_use]
+    pub fn wait_ready(&self, limit: Duration) -> bool {
+        let (log, changed) = &*self.log;
+        let guard = log.lock().expect("the log reader never panics");
+        let (guard, timeout) = changed
+            .wait_timeout_while(guard, limit, |log| !log.ready && !log.ended)
+            .expect("the log reader never panics");
+        assert!(
+            !timeout.timed_out(),
+            "no ready line within {limit:?}:\n{}",
+            joined(&guard.tail)
+        );
+        guard.ready
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and gone when this returns.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.join_reader();
+    }
+
+    /// SIGTERM, and the exit status.
+    ///
+    /// # Panics
+    /// When the process does not end in time.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = i32::try_from(self.child.id()).expect("a pid is positive and small");
+        // SAFETY: the child is ours and not reaped yet, so the pid is its own.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        let deadline = Instant::now() + STOP_LIMIT;
+        let (log, changed) = &*self.log;
+        let mut guard = log.lock().expect("the log reader never panics");
+        while !guard.ended {
+            assert!(Instant::now() < deadline, "no exit after SIGTERM");
+            guard = changed
+                .wait_timeout(guard, Duration::from_millis(100))
+                .expect("the log reader never panics")
+                .0;
+        }
+        drop(guard);
+        let status = self.child.wait().expect("the child is not reaped yet");
+        self.join_reader();
+        status
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        joined(&self.log.0.lock().expect("the log reader never panics").tail)
+    }
+
+    fn join_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- last log lines of pid {}:\n{}", self.pid(), self.tail());
+        }
+        self.kill();
+    }
+}
+
+fn follow(lines: impl BufRead, mut file: File, log: &(Mutex<Log>, Condvar)) {
+    for line in lines.lines() {
+        let Ok(line) = line else { break };
+        let _ = writeln!(file, "{line}");
+        let mut log_now = log.0.lock().expect("no holder panics");
+        if line.contains(READY) && !log_now.ready {
+            log_now.ready = true;
+            log.1.notify_all();
+        }
+        if log_now.tail.len() == TAIL {
+            log_now.tail.pop_front();
+        }
+        log_now.tail.push_back(line);
+    }
+    log.0.lock().expect("no holder panics").ended = true;
+    log.1.notify_all();
+}
+
+fn joined(lines: &VecDeque<String>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
