@@ -1,0 +1,423 @@
+//! The writer thread: takes all that queued up, writes it with one call,
+//! makes it durable with one fdatasync, and tells who waits.
+//!
+//! A write or fdatasync that fails ends the log: what the kernel then holds
+//! is unknown, so it is never tried again, and nothing is acknowledged after.
+//! A full disk is another matter: the log keeps one prepared segment in
+//! spare; when it has none and can't make one, or the file system has no room
+//! for a write, the records wait and are tried again each second.
+
+use super::{
+    Shared,
+    files::File,
+    marks::Op,
+    record::MARK_LEN,
+    segment::{self, Active, Place, SPARE},
+};
+use crate::{observer::Observer, types::TypeConfig};
+use openraft::storage::IOFlushed;
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// How long to wait before a full disk is tried again.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// Buffers above this are not kept for the next write.
+const BUFFER_KEPT_MAX: usize = 4 << 20;
+
+/// What queued up since the writer last looked.
+#[derive(Default)]
+pub struct Batch {
+    /// Room for a mark, then records without checksums.
+    pub bytes: Vec<u8>,
+    /// What the records change, with each one's length.
+    pub ops: Vec<(Op, u32)>,
+    /// Whoever waits for appended entries.
+    pub callbacks: Vec<IOFlushed<TypeConfig>>,
+    /// Whoever waits for a vote.
+    pub votes: Vec<oneshot::Sender<io::Result<()>>>,
+    /// Something in here must be durable soon.
+    pub sync: bool,
+    /// The number of the last record.
+    pub last: u64,
+}
+
+impl Batch {
+    /// Adds a record.
+    pub fn push(&mut self, op: Op, encode: impl FnOnce(&mut Vec<u8>) -> usize) -> usize {
+        if self.bytes.is_empty() {
+            self.bytes.extend_from_slice(&[0; MARK_LEN]);
+        }
+        let length = encode(&mut self.bytes);
+        self.ops.push((op, length as u32));
+        length
+    }
+
+    fn clear(&mut self) {
+        if self.bytes.capacity() > BUFFER_KEPT_MAX {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.ops.clear();
+        self.sync = false;
+    }
+
+    /// Tells all who wait. A newer append speaks for the older ones; only
+    /// signals, which can't know of one another, are sent each.
+    pub fn finish(&mut self, result: Result<(), &str>) {
+        let answer = || result.map_err(|text| io::Error::other(text.to_string()));
+        let newest = self.callbacks.len().saturating_sub(1);
+        for (at, callback) in self.callbacks.drain(..).enumerate() {
+            if at == newest || result.is_err() || !matches!(callback, IOFlushed::Notify(_)) {
+                callback.io_completed(answer());
+            }
+        }
+        for vote in self.votes.drain(..) {
+            // A caller that went away needs no answer.
+            let _ = vote.send(answer());
+        }
+    }
+}
+
+/// Why the writer stops writing.
+enum Halt {
+    /// Text for the process's last line.
+    Fatal(String),
+    /// Asked to close while it waited for a full disk.
+    Closed,
+}
+
+/// The thread's own state.
+pub struct Writer {
+    shared: Arc<Shared>,
+    observer: Arc<dyn Observer>,
+    spare: Option<Arc<dyn File>>,
+    /// Making a spare failed: when to try again.
+    spare_retry: Option<Instant>,
+    segment_bytes: u64,
+    batch: Batch,
+    _lock: Box<dyn Send>,
+}
+
+impl Writer {
+    /// The writer of an opened log. `lock` keeps other processes out while it
+    /// lives.
+    pub fn new(
+        shared: Arc<Shared>,
+        observer: Arc<dyn Observer>,
+        spare: Option<Arc<dyn File>>,
+        segment_bytes: u64,
+        lock: Box<dyn Send>,
+    ) -> Self {
+        Self {
+            shared,
+            observer,
+            spare,
+            spare_retry: None,
+            segment_bytes,
+            batch: Batch::default(),
+            _lock: lock,
+        }
+    }
+
+    /// Runs until the log is closed or fails.
+    pub fn run(mut self) {
+        if let Err(halt) = self.retire() {
+            return self.stop(halt);
+        }
+        while let Some(mut active) = self.next() {
+            let result = self.process(&mut active);
+            self.shared.inner.lock().active = Some(active);
+            if let Err(halt) = result {
+                return self.stop(halt);
+            }
+        }
+        self.stop(Halt::Closed);
+    }
+
+    /// Waits for work; `None` when there is no more and the log is closing.
+    fn next(&mut self) -> Option<Active> {
+        let shared = self.shared.clone();
+        let mut inner = shared.inner.lock();
+        loop {
+            if !inner.pending.ops.is_empty() {
+                std::mem::swap(&mut inner.pending, &mut self.batch);
+                self.batch.last = inner.tail.queued();
+                return Some(inner.active.take().expect("only this thread takes it"));
+            }
+            if inner.closing {
+                return None;
+            }
+            let due = self.spare_retry;
+            if self.spare.is_none() && due.is_none_or(|due| due <= Instant::now()) {
+                drop(inner);
+                // Idle, so nobody waits for this.
+                let _ = self.make_spare();
+                inner = shared.inner.lock();
+                continue;
+            }
+            match due.filter(|_| self.spare.is_none()) {
+                Some(due) => {
+                    shared.wake.wait_until(&mut inner, due);
+                }
+                None => shared.wake.wait(&mut inner),
+            }
+        }
+    }
+
+    fn process(&mut self, active: &mut Active) -> Result<(), Halt> {
+        let start = Instant::now();
+        let bytes = self.batch.bytes.len() as u64;
+        self.write(active)?;
+        let purges = |op: &Op| matches!(op, Op::Purge(_));
+        let purged = self.batch.ops.iter().any(|(op, _)| purges(op));
+        if self.batch.sync || (purged && self.removable() > 0) {
+            self.sync(active)?;
+            let mut inner = self.shared.inner.lock();
+            inner.tail.synced(self.batch.last);
+            self.shared.publish(&inner);
+            drop(inner);
+            self.observer.log_written(bytes, start.elapsed());
+            self.batch.finish(Ok(()));
+            self.retire()?;
+        }
+        self.batch.clear();
+        if self.spare.is_none() && active.room() < self.segment_bytes / 4 {
+            // Busy, but the end is near.
+            let _ = self.make_spare();
+        }
+        Ok(())
+    }
+
+    /// Writes the batch, into the next segments where this one ends.
+    fn write(&mut self, active: &mut Active) -> Result<(), Halt> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let result = self.write_batch(active, &mut batch);
+        self.batch = batch;
+        result
+    }
+
+    fn write_batch(&mut self, active: &mut Active, batch: &mut Batch) -> Result<(), Halt> {
+        // The mark of a later piece takes the place of bytes already written.
+        let (mut done, mut start) = (0, 0);
+        while done < batch.ops.len() {
+            let mut room = active.room().saturating_sub(MARK_LEN as u64);
+            let mut end = start + MARK_LEN;
+            let mut count = 0;
+            for (_, length) in &batch.ops[done..] {
+                // A record longer than a segment makes its segment longer.
+                let alone = count == 0 && active.is_fresh();
+                if u64::from(*length) > room && !alone {
+                    break;
+                }
+                room = room.saturating_sub(u64::from(*length));
+                end += *length as usize;
+                count += 1;
+            }
+            if count == 0 {
+                self.switch(active)?;
+                continue;
+            }
+            let ops = &batch.ops[done..done + count];
+            done += count;
+            let last = batch.last - (batch.ops.len() - done) as u64;
+            self.write_piece(active, &mut batch.bytes[start..end], ops, last)?;
+            start = end - MARK_LEN;
+        }
+        Ok(())
+    }
+
+    fn write_piece(
+        &mut self,
+        active: &mut Active,
+        bytes: &mut [u8],
+        ops: &[(Op, u32)],
+        last: u64,
+    ) -> Result<(), Halt> {
+        let mut places = Vec::with_capacity(ops.len());
+        let sequence = active.segment.sequence;
+        loop {
+            places.clear();
+            let written = active.write(bytes, |offset, length, crc| {
+                places.push((sequence, offset, length, crc));
+            });
+            match written {
+                Ok(()) => break,
+                Err(error) if is_full(&error) => self.park(&error)?,
+                Err(error) => return Err(self.fatal("write", sequence, &error)),
+            }
+        }
+        let mut inner = self.shared.inner.lock();
+        for ((op, _), place) in ops.iter().zip(places) {
+            let applied = inner.index.apply(op, place);
+            applied.expect("the callers' view has accepted the same change");
+        }
+        inner.tail.written(last);
+        Ok(())
+    }
+
+    fn sync(&self, active: &mut Active) -> Result<(), Halt> {
+        let start = Instant::now();
+        let sequence = active.segment.sequence;
+        active
+            .sync()
+            .map_err(|error| self.fatal("fdatasync", sequence, &error))?;
+        self.observer.log_synced(start.elapsed());
+        Ok(())
+    }
+
+    /// Goes on in the next segment, once all of this one is durable.
+    fn switch(&mut self, active: &mut Active) -> Result<(), Halt> {
+        self.sync(active)?;
+        let next = loop {
+            if self.spare.is_none()
+                && let Err(error) = self.make_spare()
+            {
+                self.park(&error)?;
+                continue;
+            }
+            let spare = self.spare.clone().expect("made above");
+            let place = Place {
+                identity: self.shared.identity,
+                sequence: active.segment.sequence + 1,
+                previous_end: active.offset,
+                previous_crc: active.crc,
+                opens: active.opens,
+                marks: self.shared.inner.lock().index.marks,
+            };
+            match segment::begin(&*self.shared.files, spare, &place) {
+                Ok(next) => break next,
+                Err(error) if is_full(&error) => self.park(&error)?,
+                Err(error) => return Err(self.fatal("begin", place.sequence, &error)),
+            }
+        };
+        self.spare = None;
+        let mut inner = self.shared.inner.lock();
+        inner.index.segments.push_back(next.segment.clone());
+        drop(inner);
+        if let Err(error) = active.seal() {
+            tracing::warn!(%error, "the old log segment could not be sealed");
+        }
+        *active = next;
+        Ok(())
+    }
+
+    fn make_spare(&mut self) -> io::Result<()> {
+        let files = &self.shared.files;
+        let made = files.create(SPARE, self.segment_bytes);
+        match made {
+            Ok(file) => {
+                self.spare = Some(file);
+                self.spare_retry = None;
+                Ok(())
+            }
+            Err(error) => {
+                if self.spare_retry.is_none() {
+                    tracing::warn!(
+                        file = files.path_of(SPARE),
+                        %error,
+                        "the next log segment can't be prepared: trying again each second"
+                    );
+                }
+                // What was made of it takes room from others.
+                let _ = files.remove(SPARE);
+                self.spare_retry = Some(Instant::now() + FULL_DISK_RETRY);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits while the disk is full.
+    fn park(&self, error: &io::Error) -> Result<(), Halt> {
+        tracing::warn!(%error, "the log can't grow: its records wait until there is room");
+        let mut inner = self.shared.inner.lock();
+        let until = Instant::now() + FULL_DISK_RETRY;
+        while !inner.closing {
+            if self.shared.wake.wait_until(&mut inner, until).timed_out() {
+                return Ok(());
+            }
+        }
+        Err(Halt::Closed)
+    }
+
+    fn removable(&self) -> usize {
+        let inner = self.shared.inner.lock();
+        let purged = inner.index.marks.purged;
+        purged.map_or(0, |purged| inner.index.removable(purged.index))
+    }
+
+    /// Gives back the segments that hold purged entries only. The purge must
+    /// be durable.
+    fn retire(&mut self) -> Result<(), Halt> {
+        let files = self.shared.files.clone();
+        while self.removable() > 0 {
+            let oldest = self.shared.inner.lock().index.segments.pop_front();
+            let oldest = oldest.expect("a removable segment is there");
+            let name = segment::name(oldest.sequence);
+            // A reader may still hold it: then its content must stay.
+            let reusable = self.spare.is_none()
+                && Arc::strong_count(&oldest) == 1
+                && oldest.file.len().is_ok_and(|len| len == self.segment_bytes);
+            let gone = if reusable {
+                files.rename(&name, SPARE)
+            } else {
+                files.remove(&name)
+            };
+            if let Err(error) = gone {
+                tracing::warn!(file = files.path_of(&name), %error, "can't be removed");
+                self.shared.inner.lock().index.segments.push_front(oldest);
+                return Ok(());
+            }
+            // Before the next one goes, so that no gap can be left.
+            files
+                .sync_names()
+                .map_err(|error| self.fatal("remove", oldest.sequence, &error))?;
+            if reusable {
+                self.spare = Some(oldest.file.clone());
+                self.spare_retry = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn fatal(&self, what: &str, sequence: u64, error: &io::Error) -> Halt {
+        let path = self.shared.files.path_of(&segment::name(sequence));
+        Halt::Fatal(format!("raft log: {what} of {path}: {error}"))
+    }
+
+    /// The end: nothing is acknowledged after this.
+    fn stop(&mut self, halt: Halt) {
+        let mut inner = self.shared.inner.lock();
+        let mut text = "the log is closed".to_string();
+        let fatal = matches!(halt, Halt::Fatal(_));
+        if let Halt::Fatal(reason) = halt {
+            text = reason;
+        } else if let Some(mut active) = inner.active.take() {
+            // Says that all before it is durable. Nobody waits for it, and
+            // the log opens without it.
+            if active.sync().is_ok() && active.room() >= MARK_LEN as u64 {
+                let _ = active.write(&mut [0; MARK_LEN], |_, _, _| {});
+                let _ = active.sync();
+            }
+        }
+        inner.failed = Some(text.as_str().into());
+        let mut pending = std::mem::take(&mut inner.pending);
+        self.shared.publish(&inner);
+        drop(inner);
+        if fatal {
+            self.observer.fatal(&text);
+        }
+        self.batch.finish(Err(&text));
+        pending.finish(Err(&text));
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
