@@ -157,6 +157,7 @@ impl Model {
             Verb::MemberAttributes(attributes) => Ok(self.set_attributes(attributes, changes)),
             Verb::ClusterVersion(version) => {
                 self.cluster_version = Some(version.version.clone());
+                changes.push(StateChange::Members);
                 Ok(Response::Empty)
             }
         }

@@ -60,10 +60,7 @@ impl Session {
                     .iter()
                     .for_each(|applied| render::applied(&mut lines, applied));
             }
-            Step::Term(term) => {
-                assert!(*term >= self.next.term, "terms never fall");
-                self.next.term = *term;
-            }
+            Step::Term(term) => self.next.term = self.next.term.max(*term),
             Step::Scrub(None) => while !engine.scrub(usize::MAX) {},
             Step::Scrub(Some(rows_max)) => {
                 engine.scrub(*rows_max);
