@@ -16,7 +16,9 @@ pub struct StateMachine {
     writer: Writer,
     shared: Arc<Shared>,
     /// Bytes written since `dbSize` was measured.
-    unmeasured_bytes: usize,
+    unmeasured_bytes: u64,
+    /// After a fault the state at hand may be half of an entry's.
+    faulted: bool,
 }
 
 /// What one chunk of entries did. Its view is published before this returns.
@@ -41,9 +43,11 @@ pub struct ScrubProgress {
 /// this: it bounds the memory of a chunk, while an entry stays whole.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// `dbSize` is measured after this many bytes: often enough for a quota of a
-/// few pages, seldom enough not to be seen in a profile.
-const MEASURE_BYTES: usize = 4 << 10;
+/// `dbSize` is measured after this many bytes, or after this part of itself
+/// if that is more: often enough for a quota of a few pages, seldom enough
+/// not to be seen in a profile.
+const MEASURE_BYTES: u64 = 4 << 10;
+const MEASURE_PART: u64 = 512;
 
 impl StateMachine {
     /// Opens or creates the RocksDB store; refuses a newer format and damaged
@@ -68,6 +72,7 @@ impl StateMachine {
             writer,
             shared,
             unmeasured_bytes: 0,
+            faulted: false,
         })
     }
 
@@ -90,6 +95,10 @@ impl StateMachine {
     /// then one published view. Deterministic. A fault leaves the store to be
     /// reopened, never half applied.
     pub fn apply_batch(&mut self, entries: &[Entry]) -> Result<AppliedBatch, Fault> {
+        self.guarded(|machine| machine.apply_chunk(entries))
+    }
+
+    fn apply_chunk(&mut self, entries: &[Entry]) -> Result<AppliedBatch, Fault> {
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             if self
@@ -120,12 +129,27 @@ impl StateMachine {
     /// Removes at most `rows_max` rows that the compact revision made dead,
     /// and publishes a view. Call between chunks until `done`.
     pub fn scrub_step(&mut self, rows_max: usize) -> Result<ScrubProgress, Fault> {
-        let before = self.writer.state;
-        let progress = compaction::step(&mut self.writer, rows_max)?;
-        if self.writer.state != before {
-            self.publish();
+        self.guarded(|machine| {
+            let before = machine.writer.state;
+            let progress = compaction::step(&mut machine.writer, rows_max)?;
+            if machine.writer.state != before {
+                machine.publish();
+            }
+            Ok(progress)
+        })
+    }
+
+    /// Nothing is done after a fault: what it left undone is only known to
+    /// the disk.
+    fn guarded<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        if self.faulted {
+            return Err(Fault::Backend(
+                "a fault came before; the store must be reopened".to_owned(),
+            ));
         }
-        Ok(progress)
+        let result = run(self);
+        self.faulted = result.is_err();
+        result
     }
 
     /// For the housekeeper's thread: flushes beside the writer.
@@ -136,7 +160,7 @@ impl StateMachine {
     }
 
     fn write_out(&mut self) -> Result<(), Fault> {
-        self.unmeasured_bytes += self.writer.overlay.changes().bytes();
+        self.unmeasured_bytes += self.writer.overlay.changes().bytes() as u64;
         self.writer.write_out()
     }
 
@@ -145,7 +169,7 @@ impl StateMachine {
     fn publish(&mut self) -> Arc<ReadView> {
         let view = Arc::new(view_of(&self.writer, self.shared.live_views()));
         self.shared.publish(view.clone());
-        if self.unmeasured_bytes >= MEASURE_BYTES {
+        if self.unmeasured_bytes >= MEASURE_BYTES.max(self.shared.db_bytes() / MEASURE_PART) {
             self.unmeasured_bytes = 0;
             self.shared.measure();
         }

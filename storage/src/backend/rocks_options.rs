@@ -89,7 +89,9 @@ fn one_family(family: Family, options: &StorageOptions, cache: &Cache) -> Option
         Family::Meta => options.write_buffer_bytes / META_BUFFER_SHARE,
     });
     family_options.set_max_write_buffer_number(3);
-    family_options.set_arena_block_size(ARENA_BLOCK_BYTES);
+    if family != Family::Cur {
+        family_options.set_arena_block_size(ARENA_BLOCK_BYTES);
+    }
     family_options.set_level_compaction_dynamic_level_bytes(true);
     family_options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     family_options.set_target_file_size_base(TARGET_FILE_BYTES);

@@ -9,9 +9,9 @@
 //! How the key space is cut depends on how entries came in chunks: it may
 //! differ between members and is in no hash.
 
-use super::{current, overlay::Overlay, span::KeySpan};
+use super::{overlay::Overlay, span::KeySpan};
 use crate::{
-    backend::{Read, prefix_end},
+    backend::{Read, Scan, prefix_end},
     error::Fault,
     schema::{Family, corrupt, meta, varint},
 };
@@ -25,7 +25,7 @@ const BLOCK_KEYS_TARGET: u64 = 256;
 /// A block below this is merged with its neighbour if they fit together.
 const BLOCK_KEYS_MIN: u64 = 64;
 /// Blocks in a run: a count adds up runs first, a change copies one run.
-const RUN_BLOCKS_MAX: usize = 256;
+const RUN_BLOCKS_MAX: usize = 64;
 
 /// The blocks, immutable once published.
 #[derive(Clone, Debug)]
@@ -130,12 +130,7 @@ impl CountTable {
             KeySpan::Range { from, until } => (from, until),
         };
         let low = self.locate(from);
-        let high = match until {
-            None => None,
-            Some(until) => {
-                Some(self.locate(until)).filter(|&at| self.block(at).first.as_ref() <= until)
-            }
-        };
+        let high = until.map(|until| self.locate(until));
         if high == Some(low) {
             return self.part(read, low, from, until);
         }
@@ -150,8 +145,9 @@ impl CountTable {
         Ok(count)
     }
 
-    /// Keys of one block that are in `[from, until)`, walked unless the whole
-    /// block is.
+    /// Keys of one block that are in `[from, until)`. Walks what is inside and
+    /// what is outside at once, until either ends: a prefix that fills nearly
+    /// all of the block, or nearly nothing, costs next to nothing.
     fn part(
         &self,
         read: &dyn Read,
@@ -160,21 +156,34 @@ impl CountTable {
         until: Option<&[u8]>,
     ) -> Result<u64, Fault> {
         let block = self.block(at);
-        let end = self.next(at).map(|next| self.block(next).first.clone());
-        let from = from.max(block.first.as_ref());
-        let until = match (until, end.as_deref()) {
-            (Some(until), Some(end)) => Some(until.min(end)),
-            (until, end) => until.or(end),
-        };
-        // No key is empty, so a walk from the first possible one is whole too.
-        let whole_below = from == block.first.as_ref() || (block.first.is_empty() && from == [0]);
-        if block.keys == 0 || (whole_below && until == end.as_deref()) {
-            return Ok(block.keys);
-        }
+        let first = block.first.as_ref();
+        let end = self.next(at).map(|next| self.block(next).first.as_ref());
+        let from = from.max(first);
+        let until = until.filter(|&until| end.is_none_or(|end| until < end));
         if until.is_some_and(|until| until <= from) {
             return Ok(0);
         }
-        current::count_by_walk(read, from, until)
+        if block.keys == 0 || (from == first && until.is_none()) {
+            return Ok(block.keys);
+        }
+        let mut inside = Walk::new(read, &[(from, until.or(end))])?;
+        let above = until.map(|until| (until, end));
+        let outside: Vec<_> = above.into_iter().chain([(first, Some(from))]).collect();
+        let mut outside = Walk::new(read, &outside)?;
+        loop {
+            if !inside.step()? {
+                return Ok(inside.walked);
+            }
+            if !outside.step()? {
+                return block.keys.checked_sub(outside.walked).ok_or_else(|| {
+                    corrupt(
+                        Family::Meta,
+                        &meta::count(first),
+                        "more keys than the block counted",
+                    )
+                });
+            }
+        }
     }
 
     /// Keys in blocks after `low` and before `high`.
@@ -251,6 +260,38 @@ impl CountTable {
             Arc::make_mut(&mut self.runs).remove(at.run);
         }
         block
+    }
+}
+
+/// Counts the keys of some spans, step by step.
+struct Walk<'a> {
+    scans: Vec<Box<dyn Scan + 'a>>,
+    walked: u64,
+}
+
+impl<'a> Walk<'a> {
+    fn new(read: &'a dyn Read, spans: &[(&[u8], Option<&[u8]>)]) -> Result<Self, Fault> {
+        let spans = spans
+            .iter()
+            .filter(|(from, until)| until.is_none_or(|until| *from < until));
+        let scans = spans.map(|(from, until)| read.scan(Family::Cur, from, *until));
+        Ok(Self {
+            scans: scans.collect::<Result<_, _>>()?,
+            walked: 0,
+        })
+    }
+
+    /// Goes past one key; `false` if there is none left.
+    fn step(&mut self) -> Result<bool, Fault> {
+        while let Some(scan) = self.scans.last_mut() {
+            if scan.item().is_some() {
+                self.walked += 1;
+                scan.advance()?;
+                return Ok(true);
+            }
+            self.scans.pop();
+        }
+        Ok(false)
     }
 }
 

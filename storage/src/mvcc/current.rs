@@ -84,21 +84,6 @@ pub(crate) fn walk(read: &dyn Read, span: KeySpan<'_>, visit: &mut Visit<'_>) ->
     Ok(())
 }
 
-/// Live keys in a span, by walking them.
-pub(crate) fn count_by_walk(
-    read: &dyn Read,
-    from: &[u8],
-    until: Option<&[u8]>,
-) -> Result<u64, Fault> {
-    let mut scan = read.scan(Family::Cur, from, until)?;
-    let mut count = 0;
-    while scan.item().is_some() {
-        count += 1;
-        scan.advance()?;
-    }
-    Ok(count)
-}
-
 /// Whether a version that `header` describes is visible at `revision`.
 pub(crate) fn visible(modified: Revision, revision: i64) -> bool {
     modified.main <= revision

@@ -3,12 +3,15 @@
 use super::{
     count::CountTable,
     current::{self, Version, key_value},
+    history,
     span::KeySpan,
     versions,
 };
 use crate::{
     backend::Read,
     error::{Fault, ReadError, Rejection},
+    ids::Revision,
+    schema::rows::LogChange,
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use std::ops::ControlFlow;
@@ -30,6 +33,10 @@ pub(crate) enum Values {
     Load,
     Skip,
 }
+
+/// A count at an old revision looks at this many events at least before it
+/// walks the keys instead: two iterators cost about as much to open.
+const GROWTH_EVENTS_MIN: i64 = 64;
 
 /// A state to answer from.
 #[derive(Clone, Copy)]
@@ -72,10 +79,11 @@ impl Source<'_> {
 
     /// Keys in a span as of `revision`.
     pub(crate) fn count(&self, span: KeySpan<'_>, revision: i64) -> Result<i64, Fault> {
-        if revision >= self.revision
-            && let Some(counts) = self.counts
-        {
-            return Ok(counts.count(self.read, span)? as i64);
+        if let Some(counts) = self.counts {
+            let now = counts.count(self.read, span)? as i64;
+            if let Some(since) = self.growth_since(span, revision, now)? {
+                return Ok(now - since);
+            }
         }
         let mut count = 0;
         self.walk(span, revision, Values::Skip, &mut |_| {
@@ -83,6 +91,41 @@ impl Source<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(count)
+    }
+
+    /// By how many keys a span that holds `now` keys has grown after
+    /// `revision`: read off the history, unless that is so long that walking
+    /// the keys is cheaper. A list continued page by page at its first
+    /// revision stays cheap this way.
+    fn growth_since(
+        &self,
+        span: KeySpan<'_>,
+        revision: i64,
+        now: i64,
+    ) -> Result<Option<i64>, Fault> {
+        if revision >= self.revision {
+            return Ok(Some(0));
+        }
+        let mut left = now.max(GROWTH_EVENTS_MIN);
+        if self.revision - revision > left {
+            return Ok(None);
+        }
+        let mut growth = 0;
+        let from = Revision::new(revision + 1, 0);
+        history::walk(self.read, from, self.revision, &mut |_, event| {
+            left -= 1;
+            growth += match event.change {
+                LogChange::Put { version: 1, .. } => i64::from(span.contains(event.key)),
+                LogChange::Put { .. } => 0,
+                LogChange::Delete => -i64::from(span.contains(event.key)),
+            };
+            Ok(if left > 0 {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
+        })?;
+        Ok((left > 0).then_some(growth))
     }
 
     /// Answers a range request; the header is left to the caller.
@@ -100,11 +143,13 @@ impl Source<'_> {
             return Ok(self.point(key, request)?);
         }
         let plan = Plan::of(request);
-        let (mut kvs, found, exhausted) = self.collect(span, revision, &plan)?;
-        if let Some((target, order)) = plan.sort {
-            sort(&mut kvs, target, order);
-        }
-        let more = plan.limit.is_some_and(|limit| kvs.len() > limit);
+        let Collected {
+            mut kvs,
+            kept,
+            found,
+            exhausted,
+        } = self.collect(span, revision, &plan)?;
+        let more = plan.limit.is_some_and(|limit| kept > limit);
         if let Some(limit) = plan.limit {
             kvs.truncate(limit);
         }
@@ -149,35 +194,49 @@ impl Source<'_> {
         })
     }
 
-    /// The keys that the filters leave, how many were found before them, and
-    /// whether these are all.
-    fn collect(
-        &self,
-        span: KeySpan<'_>,
-        revision: i64,
-        plan: &Plan,
-    ) -> Result<(Vec<mvccpb::KeyValue>, i64, bool), Fault> {
-        let mut kvs = Vec::new();
+    /// Reads the keys that the filters leave, in the order asked for.
+    fn collect(&self, span: KeySpan<'_>, revision: i64, plan: &Plan) -> Result<Collected, Fault> {
+        let mut all = Collected {
+            kvs: Vec::new(),
+            kept: 0,
+            found: 0,
+            exhausted: true,
+        };
         let mut copier = Copier::default();
-        let mut found = 0;
-        let mut exhausted = true;
         self.walk(span, revision, plan.values, &mut |version| {
-            if plan.fetch_max.is_some_and(|max| kvs.len() >= max) {
-                exhausted = false;
+            if plan.kept_max.is_some_and(|max| all.kept >= max) {
+                all.exhausted = false;
                 return Ok(ControlFlow::Break(()));
             }
-            found += 1;
+            all.found += 1;
             if plan
                 .filter
                 .keeps(version.header.modified.main, version.header.create_revision)
             {
-                kvs.push(copier.copy(&version, plan.values));
+                all.kept += 1;
+                all.kvs.push(copier.copy(&version, plan.values));
+                plan.prune(&mut all.kvs);
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok((kvs, found, exhausted))
+        plan.sort(&mut all.kvs);
+        Ok(all)
     }
 }
+
+/// What a walk has brought together.
+struct Collected {
+    kvs: Vec<mvccpb::KeyValue>,
+    /// Keys that the filters left, pruned ones included.
+    kept: usize,
+    /// Keys before filters.
+    found: i64,
+    /// Whether these are all.
+    exhausted: bool,
+}
+
+/// Fewer keys than this are sorted once, at the end.
+const PRUNE_KEYS_MIN: usize = 128;
 
 /// What of a request decides how it is carried out.
 struct Plan {
@@ -185,8 +244,9 @@ struct Plan {
     sort: Option<(SortTarget, SortOrder)>,
     /// Keys to answer at most.
     limit: Option<usize>,
-    /// Keys to read at most; more only tells that there are more.
-    fetch_max: Option<usize>,
+    /// Keys after filters that are enough: one more than the limit, which
+    /// only tells that there are more. None if a sort has to see all.
+    kept_max: Option<usize>,
     values: Values,
     keeps_lease: bool,
 }
@@ -207,12 +267,10 @@ impl Plan {
         let limit = usize::try_from(request.limit)
             .ok()
             .filter(|&limit| limit > 0);
-        let reads_all = filter.is_set() || (sort.is_some() && order != SortOrder::None);
-        let fetch_max = if reads_all {
-            None
-        } else {
-            limit.map(|limit| limit.saturating_add(1))
-        };
+        let sees_all = sort.is_some() && (order != SortOrder::None || filter.is_set());
+        let kept_max = limit
+            .filter(|_| !sees_all)
+            .map(|limit| limit.saturating_add(1));
         let keeps_lease = target == SortTarget::Value;
         let values = if request.keys_only && !keeps_lease {
             Values::Skip
@@ -223,9 +281,26 @@ impl Plan {
             filter,
             sort,
             limit,
-            fetch_max,
+            kept_max,
             values,
             keeps_lease,
+        }
+    }
+
+    /// Drops what a limit will drop anyway, so that a sorted range of few keys
+    /// out of many holds few at a time.
+    fn prune(&self, kvs: &mut Vec<mvccpb::KeyValue>) {
+        if let (Some(limit), None) = (self.limit, self.kept_max)
+            && kvs.len() >= limit.saturating_mul(2).max(PRUNE_KEYS_MIN)
+        {
+            self.sort(kvs);
+            kvs.truncate(limit);
+        }
+    }
+
+    fn sort(&self, kvs: &mut [mvccpb::KeyValue]) {
+        if let Some((target, order)) = self.sort {
+            sort(kvs, target, order);
         }
     }
 

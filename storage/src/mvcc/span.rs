@@ -29,6 +29,14 @@ impl<'a> KeySpan<'a> {
         }
     }
 
+    /// Whether `key` is in it.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        match *self {
+            KeySpan::One(one) => one == key,
+            KeySpan::Range { from, until } => from <= key && until.is_none_or(|until| key < until),
+        }
+    }
+
     /// Whether no key can be in it.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, KeySpan::Range { from, until: Some(until) } if until <= from)
@@ -60,5 +68,12 @@ mod tests {
         assert!(KeySpan::new(b"b", b"a").is_empty());
         assert!(!KeySpan::new(b"\0", b"\0").is_empty());
         assert!(!KeySpan::new(b"a", b"").is_empty());
+        let holds = |end: &'static [u8]| {
+            [b"0", b"a", b"b", b"c"].map(|key| KeySpan::new(b"a", end).contains(key))
+        };
+        assert_eq!(holds(b""), [false, true, false, false]);
+        assert_eq!(holds(b"c"), [false, true, true, false]);
+        assert_eq!(holds(b"\0"), [false, true, true, true]);
+        assert_eq!(holds(b"a"), [false; 4]);
     }
 }

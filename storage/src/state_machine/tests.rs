@@ -228,13 +228,19 @@ fn refuses_foreign_and_newer_data() {
 
 #[test]
 fn unknown_commands_stop_the_node() {
-    let mut store = Store::memory();
-    let mut refuses = |command| {
-        let entry = store.next(EntryPayload::Command(Arc::new(command)));
-        matches!(
-            store.machine.apply_batch(&[entry]),
-            Err(Fault::Entry { .. })
-        )
+    let refuses = |command| {
+        let mut store = Store::memory();
+        let good = store.command(Verb::Put(put_request("k", "v", 0)));
+        let bad = store.next(EntryPayload::Command(Arc::new(command)));
+        let later = store.command(Verb::Put(put_request("k", "v", 0)));
+        let fault = store.machine.apply_batch(&[good, bad]).map(drop);
+        assert!(
+            store.machine.apply_batch(&[later]).is_err(),
+            "nothing goes on after a fault"
+        );
+        assert!(store.machine.scrub_step(10).is_err());
+        assert_eq!(store.view().revision(), 1, "nothing of the chunk is seen");
+        matches!(fault, Err(Fault::Entry { index: 1, .. }))
     };
     let mut later = command(Verb::Put(put_request("k", "v", 0)));
     later.header.as_mut().unwrap().feature_level = 2;
@@ -243,7 +249,6 @@ fn unknown_commands_stop_the_node() {
         header: None,
         verb: None
     }));
-    assert_eq!(store.view().revision(), 1);
 }
 
 #[test]

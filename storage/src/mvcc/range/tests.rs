@@ -288,3 +288,77 @@ fn previous_versions_until_they_are_compacted() {
         "stops once the bytes are passed"
     );
 }
+
+#[test]
+fn counts_of_old_revisions_either_way() {
+    let mut store = Store::memory();
+    let mut counts = vec![0, 0];
+    for round in 0..400 {
+        let revision = store.put(&format!("k{}", round % 70), "");
+        if round % 3 == 0 {
+            store.delete(&format!("k{}", (round * 7) % 70), "");
+        }
+        if round % 11 == 0 {
+            store.put("other", "");
+        }
+        for at in counts.len() as i64..=store.view().revision() {
+            assert!(at >= revision);
+            counts.push(store.list("k", "l", at).len() as i64);
+        }
+    }
+    let view = store.view();
+    for (revision, count) in counts.iter().enumerate().skip(1) {
+        let request = pb::RangeRequest {
+            revision: revision as i64,
+            ..range_request("k", "l")
+        };
+        let counted = pb::RangeRequest {
+            count_only: true,
+            ..request.clone()
+        };
+        assert_eq!(view.range(&counted).unwrap().count, *count, "at {revision}");
+        let page = view
+            .range(&pb::RangeRequest {
+                limit: 1,
+                ..request
+            })
+            .unwrap();
+        assert_eq!(
+            (page.count, page.more),
+            (*count, *count > 1),
+            "at {revision}"
+        );
+    }
+}
+
+#[test]
+fn a_sorted_range_of_few_out_of_many() {
+    let mut store = Store::memory();
+    for number in 0..1000 {
+        store.put(
+            &format!("k{:04}", (number * 617) % 1000),
+            &(number % 10).to_string(),
+        );
+    }
+    for (target, order) in [
+        (SortTarget::Key, SortOrder::Descend),
+        (SortTarget::Create, SortOrder::Ascend),
+        (SortTarget::Mod, SortOrder::Descend),
+        (SortTarget::Value, SortOrder::Descend),
+    ] {
+        let mut request = range_request("k", "l");
+        request.set_sort_target(target);
+        request.set_sort_order(order);
+        let all = store.view().range(&request).unwrap();
+        for limit in [1, 7, 300, 1000] {
+            request.limit = limit;
+            let few = store.view().range(&request).unwrap();
+            assert_eq!(
+                few.kvs,
+                all.kvs[..limit as usize],
+                "{target:?} {order:?} {limit}"
+            );
+            assert_eq!((few.more, few.count), (limit < 1000, 1000));
+        }
+    }
+}
