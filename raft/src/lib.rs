@@ -6,13 +6,25 @@
 //! follows the feed of applied changes.
 
 pub mod applied;
+mod apply_worker;
+mod batcher;
 pub mod codec;
 pub mod error;
+mod flow;
+mod housekeeper;
+mod lanes;
+mod lifecycle;
 pub mod log_store;
+mod membership;
+mod network;
 pub mod node;
 pub mod observer;
 pub mod options;
+mod read_index;
 pub mod reply;
+mod runtime;
+mod state_machine;
+mod status;
 pub mod types;
 pub mod wal;
 

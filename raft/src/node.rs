@@ -1,19 +1,48 @@
 //! The node: open, propose, read, watch, shut down.
+//!
+//! What a request touches is here; the threads behind it are started and
+//! ended in `lifecycle`.
 
 use crate::{
     applied::Feed,
     error::{OpenError, ProposeError, ReadIndexError},
+    flow::Flow,
+    housekeeper::{DefragmentWaiter, Nudge},
+    lanes::Lanes,
+    lifecycle::{self, Threads},
     options::{Identity, NodeOptions},
+    reply::Reply,
+    status::Standing,
+    types::Data,
 };
+use parking_lot::Mutex;
+use std::sync::Arc;
 use sternpost_proto::internal::Command;
 use sternpost_storage::{Applied, Fault, ReadHandle};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// One member's consensus, log and state machine. Cheap to clone; the threads
 /// behind it end with [`RaftNode::shutdown`].
 #[derive(Clone)]
 pub struct RaftNode {
-    _private: (),
+    inner: Arc<Inner>,
+}
+
+/// What all clones share.
+pub(crate) struct Inner {
+    pub(crate) identity: Identity,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) lanes: Lanes,
+    pub(crate) reads: ReadHandle,
+    pub(crate) feed: Feed,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) scrubs: watch::Receiver<u64>,
+    pub(crate) defragments: mpsc::Sender<DefragmentWaiter>,
+    pub(crate) nudge: Nudge,
+    /// Taken by whoever stops the node.
+    pub(crate) threads: Mutex<Option<Threads>>,
+    pub(crate) stopped: watch::Sender<bool>,
 }
 
 /// Who leads, as this member sees it.
@@ -27,7 +56,8 @@ pub struct Leadership {
     pub leads: bool,
 }
 
-/// A member's position.
+/// A member's position. Indexes count entries as etcd does: the first one is
+/// 1, and 0 means none. (In the log, openraft's first index is 0.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Term and leader.
@@ -43,67 +73,137 @@ pub struct NodeStatus {
 impl RaftNode {
     /// Opens log and state machine, replays what a crash left unapplied, and
     /// starts the node's threads. Returns before a leader is elected.
-    pub fn open(_options: NodeOptions) -> Result<Self, OpenError> {
-        unimplemented!()
+    pub fn open(options: NodeOptions) -> Result<Self, OpenError> {
+        lifecycle::open(options).map(|inner| Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Who this node is, as its log says.
     pub fn identity(&self) -> Identity {
-        unimplemented!()
+        self.inner.identity
     }
 
     /// Proposes a command and waits until it is applied here. Call from a
     /// task of any current-thread runtime: proposals and answers cross
     /// threads in batches. The caller sets the deadline; dropping the future
     /// leaves the outcome open.
-    pub async fn propose(&self, _command: Command) -> Result<Applied, ProposeError> {
-        unimplemented!()
+    pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+        self.inner.flow.admit()?;
+        let (sender, outcome) = oneshot::channel();
+        let lane = self.inner.lanes.here();
+        let reply = Reply {
+            thread: lane.thread(),
+            sender,
+        };
+        let proposal = Data::propose(&command, Some(reply)).map_err(|_| ProposeError::TooDeep)?;
+        drop(command);
+        lane.propose(proposal);
+        drop(lane);
+        // The sender is dropped unanswered only with the whole node.
+        outcome.await.unwrap_or(Err(ProposeError::OutcomeUnknown))
     }
 
     /// Returns once the local view holds everything that was acknowledged
     /// anywhere before the call.
     pub async fn read_index(&self) -> Result<(), ReadIndexError> {
-        unimplemented!()
+        if !self.inner.flow.is_running() {
+            return Err(ReadIndexError::Stopped);
+        }
+        // Whatever a sole voter has acknowledged, it has applied.
+        if self.inner.flow.is_sole_leader() {
+            return Ok(());
+        }
+        let (sender, outcome) = oneshot::channel();
+        self.inner.lanes.here().read(sender);
+        outcome.await.unwrap_or(Err(ReadIndexError::Stopped))
     }
 
     /// The published state.
     pub fn reads(&self) -> &ReadHandle {
-        unimplemented!()
+        &self.inner.reads
     }
 
     /// The feed of applied changes.
     pub fn feed(&self) -> &Feed {
-        unimplemented!()
+        &self.inner.feed
     }
 
     /// The current term; cheap, for response headers.
     pub fn term(&self) -> u64 {
-        unimplemented!()
+        self.inner.flow.term()
     }
 
     /// Where this member stands.
     pub fn status(&self) -> NodeStatus {
-        unimplemented!()
+        let standing = *self.inner.standing.borrow();
+        NodeStatus {
+            leadership: standing.leadership,
+            committed_index: self.inner.flow.committed(),
+            applied_index: self.inner.flow.applied(),
+            is_learner: standing.is_learner,
+        }
     }
 
     /// Changes of leadership.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        unimplemented!()
+        self.inner.leadership.clone()
     }
 
     /// Waits until no row is left that the compact revision made dead.
+    /// Returns early only when the node stops.
     pub async fn wait_scrubbed(&self) {
-        unimplemented!()
+        let mut scrubs = self.inner.scrubs.clone();
+        while !self.inner.reads.view().scrubbed() && scrubs.changed().await.is_ok() {}
     }
 
     /// Gives freed space back to the file system, beside the traffic.
     pub async fn defragment(&self) -> Result<(), Fault> {
-        unimplemented!()
+        let stopped = || Fault::Backend("the node has stopped".into());
+        let (waiter, outcome) = oneshot::channel();
+        self.inner
+            .defragments
+            .send(waiter)
+            .await
+            .map_err(|_| stopped())?;
+        self.inner.nudge.wake();
+        outcome.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Flushes the state and ends all threads. Proposals in flight end with
     /// `OutcomeUnknown`.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        let mut stopped = self.inner.stopped.subscribe();
+        self.inner.stop();
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Inner {
+    /// Ends the threads, once, from a thread of its own: joining blocks.
+    fn stop(&self) {
+        self.flow.stop();
+        let Some(threads) = self.threads.lock().take() else {
+            return;
+        };
+        let stopped = self.stopped.clone();
+        let stopping = std::thread::Builder::new()
+            .name("stop".into())
+            .spawn(move || {
+                threads.stop();
+                stopped.send_replace(true);
+            });
+        if let Err(error) = stopping {
+            // The threads were dropped with the closure: they end with the process.
+            tracing::error!("can't start a thread to stop the node: {error}");
+            self.stopped.send_replace(true);
+        }
+    }
+}
+
+/// A node that nobody holds any more stops as well; nobody waits for it.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

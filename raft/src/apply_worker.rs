@@ -1,0 +1,363 @@
+//! The thread that owns the state machine: applies chunks, and between them
+//! removes rows that compaction made dead.
+//!
+//! Order for each chunk: written and its view published by the store, then
+//! the feed, then the positions that reads wait for, then the answers. So
+//! whoever hears of an entry can read it.
+
+use crate::{
+    applied::Feed,
+    codec,
+    error::ProposeError,
+    flow::{FaultLine, Flow},
+    housekeeper::Nudge,
+    lanes::{Answer, Handback, Returns},
+    observer::Observer as _,
+    state_machine::{Position, Positions},
+    types::{Entry, EntryPayload, StoredMembership},
+};
+use prost::Message as _;
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+use sternpost_storage::{
+    Applied, AppliedBatch, Entry as StoredEntry, EntryPayload as StoredPayload, Fault, LogMark,
+    ReadHandle, ReadView, ScrubProgress, StateChange, StateMachine,
+};
+use tokio::sync::oneshot;
+
+/// Jobs that may wait. openraft has one chunk on its way at a time, the
+/// housekeeper one request, and there is the word to stop; the rest is slack.
+const JOBS_MAX: usize = 8;
+
+/// Chunks that may pass a waiting scrub step. Under a load that always has a
+/// chunk ready the scrub must go on as well, or dead rows would pile up.
+const CHUNKS_BEFORE_SCRUB_MAX: usize = 16;
+
+/// Published views that may be remembered before those that nobody holds any
+/// more are dropped out of order, behind one that is held for long.
+const VIEWS_MAX: usize = 1024;
+
+/// Committed entries, ready to be applied: the log is durable up to the last.
+pub(crate) struct Chunk {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) bytes: usize,
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+/// One step of the scrub.
+pub(crate) struct ScrubStep {
+    pub(crate) rows_max: usize,
+    pub(crate) done: SyncSender<ScrubProgress>,
+}
+
+enum Job {
+    Chunk(Chunk),
+    Scrub(ScrubStep),
+    PublishView(SyncSender<Vec<OldView>>),
+    Stop,
+}
+
+/// The way to the worker.
+#[derive(Clone)]
+pub(crate) struct JobSender {
+    jobs: SyncSender<Job>,
+    chunks_waiting: Arc<AtomicUsize>,
+}
+
+impl JobSender {
+    /// Sends a chunk without waiting.
+    pub(crate) fn send(&self, chunk: Chunk) -> io::Result<()> {
+        self.chunks_waiting.fetch_add(1, Ordering::AcqRel);
+        self.jobs
+            .try_send(Job::Chunk(chunk))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    io::Error::other("more chunks on their way than there can be")
+                }
+                TrySendError::Disconnected(_) => io::Error::other("the state machine has stopped"),
+            })
+    }
+
+    /// Runs one scrub step and waits for it; `None` if the worker has ended.
+    pub(crate) fn scrub(&self, rows_max: usize) -> Option<ScrubProgress> {
+        let (done, progress) = sync_channel(1);
+        self.jobs
+            .send(Job::Scrub(ScrubStep { rows_max, done }))
+            .ok()?;
+        progress.recv().ok()
+    }
+
+    /// Gives the feed's readers the newest view, and says which older ones
+    /// are still held; `None` if the worker has ended.
+    pub(crate) fn publish_view(&self) -> Option<Vec<OldView>> {
+        let (done, older) = sync_channel(1);
+        self.jobs.send(Job::PublishView(done)).ok()?;
+        older.recv().ok()
+    }
+
+    /// Ends the worker after what it has been given.
+    pub(crate) fn stop(&self) {
+        let _ = self.jobs.send(Job::Stop);
+    }
+}
+
+/// A view that was published before the newest.
+pub(crate) type OldView = Weak<ReadView>;
+
+/// The views that were published and may still be held, oldest first.
+#[derive(Default)]
+pub(crate) struct Views {
+    published: VecDeque<OldView>,
+}
+
+impl Views {
+    fn note(&mut self, view: &Arc<ReadView>) {
+        while self
+            .published
+            .pop_front_if(|view| view.strong_count() == 0)
+            .is_some()
+        {}
+        if self.published.len() >= VIEWS_MAX {
+            self.published.retain(|view| view.strong_count() > 0);
+        }
+        self.published.push_back(Arc::downgrade(view));
+    }
+
+    fn older_than(&self, newest: &Arc<ReadView>) -> Vec<OldView> {
+        let newest = Arc::as_ptr(newest);
+        let held =
+            |view: &&OldView| view.strong_count() > 0 && !std::ptr::eq(view.as_ptr(), newest);
+        self.published.iter().filter(held).cloned().collect()
+    }
+}
+
+/// The thread's state.
+pub(crate) struct ApplyWorker {
+    pub(crate) machine: StateMachine,
+    pub(crate) reads: ReadHandle,
+    pub(crate) feed: Feed,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) positions: Arc<Positions>,
+    pub(crate) returns: Arc<Returns>,
+    pub(crate) nudge: Nudge,
+    pub(crate) faults: FaultLine,
+    pub(crate) views: Views,
+}
+
+impl ApplyWorker {
+    /// Starts the thread.
+    pub(crate) fn start(self) -> io::Result<(JobSender, JoinHandle<()>)> {
+        let (jobs, receiver) = sync_channel(JOBS_MAX);
+        let chunks_waiting = Arc::new(AtomicUsize::new(0));
+        let sender = JobSender {
+            jobs,
+            chunks_waiting: chunks_waiting.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("apply".into())
+            .spawn(move || {
+                let _guard = self.faults.guard("apply");
+                self.run(&receiver, &chunks_waiting);
+            })?;
+        Ok((sender, thread))
+    }
+
+    fn run(mut self, jobs: &Receiver<Job>, chunks_waiting: &AtomicUsize) {
+        let mut deferred: Option<ScrubStep> = None;
+        let mut passed = 0;
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Chunk(Chunk {
+                    entries,
+                    bytes,
+                    done,
+                }) => {
+                    chunks_waiting.fetch_sub(1, Ordering::AcqRel);
+                    if !self.apply(&entries, bytes) {
+                        return;
+                    }
+                    // openraft may have been stopped meanwhile.
+                    let _ = done.send(());
+                    passed += 1;
+                }
+                Job::Scrub(step) => deferred = Some(step),
+                Job::PublishView(done) => {
+                    let newest = self.reads.view();
+                    self.feed.publish_view(newest.clone());
+                    let _ = done.send(self.views.older_than(&newest));
+                }
+                Job::Stop => break,
+            }
+            let free = chunks_waiting.load(Ordering::Acquire) == 0;
+            let due = free || passed >= CHUNKS_BEFORE_SCRUB_MAX;
+            if let Some(step) = deferred.take_if(|_| due) {
+                passed = 0;
+                if !self.scrub(step) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Applies a chunk and tells everyone; false after a fault, here or
+    /// elsewhere: nothing is acknowledged then.
+    fn apply(&mut self, entries: &[Entry], bytes: usize) -> bool {
+        let started = Instant::now();
+        let stored: Result<Vec<_>, _> = entries.iter().map(stored_entry).collect();
+        let applied = stored.and_then(|stored| Ok((self.machine.apply_batch(&stored)?, stored)));
+        let (batch, stored) = match applied {
+            Ok(applied) => applied,
+            Err(fault) => {
+                self.faults.raise(&fault.to_string());
+                return false;
+            }
+        };
+        if self.flow.has_failed() {
+            return false;
+        }
+        self.announce(&stored, &batch);
+        self.answer(entries, batch.outcomes);
+        self.faults.chunk_applied(entries.len(), started.elapsed());
+        self.nudge.applied(entries.len() as u64, bytes as u64);
+        true
+    }
+
+    /// Feed first, then positions: a read that waited for a position finds
+    /// the watchers' events under way.
+    fn announce(&mut self, entries: &[StoredEntry], batch: &AppliedBatch) {
+        let revisions = batch
+            .outcomes
+            .iter()
+            .filter_map(|outcome| outcome.events.clone())
+            .collect();
+        let changes: Vec<StateChange> = batch
+            .outcomes
+            .iter()
+            .flat_map(|outcome| outcome.changes.iter().copied())
+            .collect();
+        if changes
+            .iter()
+            .any(|change| matches!(change, StateChange::Compacted(_)))
+        {
+            self.nudge.compacted();
+        }
+        self.views.note(&batch.view);
+        self.feed.publish(revisions, changes, batch.view.clone());
+        let Some(last) = entries.last() else { return };
+        let mut applied = self.positions.applied.lock();
+        if applied.mark < Some(last.mark) {
+            let membership = entries.iter().rev().find_map(|entry| match &entry.payload {
+                StoredPayload::Membership(bytes) => Some(bytes.clone()),
+                _ => None,
+            });
+            let membership = membership.or_else(|| applied.membership.take());
+            *applied = Position {
+                mark: Some(last.mark),
+                membership,
+            };
+        }
+        drop(applied);
+        self.flow.set_applied(last.mark.index);
+    }
+
+    /// Answers those who wait for these entries, one message for each thread.
+    fn answer(&self, entries: &[Entry], outcomes: Vec<Applied>) {
+        let mut threads: Vec<(usize, Vec<Answer>)> = Vec::new();
+        let (mut answered, mut bytes) = (0, 0);
+        let mut outcomes = outcomes.into_iter().peekable();
+        for entry in entries {
+            // Entries that had been applied before have no outcome, and nobody waits for them.
+            let Some(outcome) =
+                outcomes.next_if(|outcome| outcome.mark.index == entry.log_id.index)
+            else {
+                continue;
+            };
+            let EntryPayload::Normal(data) = &entry.payload else {
+                continue;
+            };
+            let Some(reply) = data.take_reply() else {
+                continue;
+            };
+            answered += 1;
+            bytes += data.encoded().len();
+            let answer = match outcome.response {
+                Ok(_) => Ok(outcome),
+                Err(rejection) => Err(ProposeError::Rejected(rejection)),
+            };
+            let of_thread = match threads
+                .iter()
+                .position(|(thread, _)| *thread == reply.thread)
+            {
+                Some(position) => position,
+                None => {
+                    threads.push((reply.thread, Vec::with_capacity(entries.len())));
+                    threads.len() - 1
+                }
+            };
+            threads[of_thread].1.push((reply.sender, answer));
+        }
+        self.flow.arrive(answered, bytes);
+        for (thread, answers) in threads {
+            self.returns.send(thread, Handback::Answers(answers));
+        }
+    }
+
+    /// One scrub step; false after a fault.
+    fn scrub(&mut self, step: ScrubStep) -> bool {
+        let started = Instant::now();
+        let progress = match self.machine.scrub_step(step.rows_max) {
+            Ok(progress) => progress,
+            Err(fault) => {
+                self.faults.raise(&fault.to_string());
+                return false;
+            }
+        };
+        let view = self.reads.view();
+        self.views.note(&view);
+        self.feed.refresh(view);
+        if progress.rows_deleted > 0 {
+            self.faults
+                .scrubbed(progress.rows_deleted, started.elapsed());
+        }
+        let _ = step.done.send(progress);
+        true
+    }
+}
+
+/// The entry as the store takes it.
+fn stored_entry(entry: &Entry) -> Result<StoredEntry, Fault> {
+    let mark = LogMark {
+        term: entry.log_id.committed_leader_id().term,
+        index: entry.log_id.index,
+    };
+    let payload = match &entry.payload {
+        EntryPayload::Blank => StoredPayload::Blank,
+        EntryPayload::Normal(data) => match data.command() {
+            Ok(command) => StoredPayload::Command(command.clone()),
+            Err(error) => {
+                return Err(Fault::Entry {
+                    index: mark.index,
+                    detail: error.to_string(),
+                });
+            }
+        },
+        EntryPayload::Membership(membership) => {
+            let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
+            StoredPayload::Membership(
+                codec::stored_membership_to_message(&stored)
+                    .encode_to_vec()
+                    .into(),
+            )
+        }
+    };
+    Ok(StoredEntry { mark, payload })
+}

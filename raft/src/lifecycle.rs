@@ -1,0 +1,351 @@
+//! How a node begins and ends.
+//!
+//! Threads: `raft` (openraft and its tasks), `apply` (owns the state
+//! machine), `housekeeper` (flush, purge, scrub, defragment) and the log's
+//! writer. All are started here and joined here, in the order in which they
+//! need each other; nothing runs on after the end.
+
+use crate::{
+    applied::Feed,
+    apply_worker::{ApplyWorker, JobSender, Views},
+    error::OpenError,
+    flow::{FaultLine, Flow},
+    housekeeper::{
+        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Nudge, Purge,
+        Rules, Wakes, nudge,
+    },
+    lanes::{BATCHES_MAX, Lanes, Returns},
+    log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
+    node::{Inner, Leadership},
+    options::{Identity, NodeOptions},
+    runtime::{RaftThread, Setup},
+    state_machine::{Applier, Position, Positions},
+    status::Standing,
+};
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::Mutex;
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
+use sternpost_storage::{Flusher, ReadHandle, StateMachine};
+use tokio::sync::{mpsc, watch};
+
+/// Entries in one message to a peer. Its bytes are bounded by the log store.
+const PAYLOAD_ENTRIES_MAX: u64 = 1024;
+
+/// Entries that openraft drops from the log at once.
+const PURGE_BATCH: u64 = 1024;
+
+/// How long a peer may take to install a snapshot.
+const INSTALL_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Groups of reads that may wait for a round. A thread has a few on their way
+/// at most: one for each turn while a round is under way.
+const READ_GROUPS_MAX: usize = 1024;
+
+/// The node's threads, the raft thread first to end.
+pub(crate) struct Threads {
+    raft: RaftThread,
+    house: House,
+}
+
+impl Threads {
+    /// Ends all threads. Blocks until they have.
+    pub(crate) fn stop(self) {
+        self.raft.stop();
+        self.house.stop();
+    }
+}
+
+/// What is started before the raft thread, and ends after it.
+struct House {
+    worker: JobSender,
+    worker_thread: JoinHandle<()>,
+    nudge: Nudge,
+    housekeeper: JoinHandle<()>,
+    flusher: Flusher,
+    log: LogStore,
+    flow: Arc<Flow>,
+    faults: FaultLine,
+    feed: Feed,
+    returns: Arc<Returns>,
+}
+
+impl House {
+    /// The housekeeper asks the worker for steps, so it ends first. With both
+    /// gone the state is flushed a last time: the next start replays nothing.
+    fn stop(self) {
+        self.nudge.stop();
+        // Panics have been reported as faults already.
+        let _ = self.housekeeper.join();
+        self.worker.stop();
+        let _ = self.worker_thread.join();
+        if !self.flow.has_failed()
+            && let Err(fault) = self.flusher.flush()
+        {
+            self.faults.raise(&fault.to_string());
+        }
+        self.log.close();
+        self.feed.close();
+        self.returns.close();
+    }
+}
+
+/// Opens log and state machine, and starts the threads.
+pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
+    let flow = Arc::new(Flow::default());
+    let faults = FaultLine::new(flow.clone(), options.observer.clone());
+    let wal = WalOptions {
+        dir: options.wal_dir.clone(),
+        segment_bytes: SEGMENT_BYTES,
+        identity: Some(options.bootstrap.identity()),
+        unsafe_no_fsync: options.unsafe_no_fsync,
+    };
+    let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
+    match open_state(&options, &recovered) {
+        Ok(machine) => {
+            let common = Common::of(&machine, flow, faults);
+            start(options, log, recovered.identity, machine, common)
+        }
+        Err(error) => {
+            log.close();
+            Err(error)
+        }
+    }
+}
+
+/// Opens the state machine and checks that it belongs to the log.
+fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachine, OpenError> {
+    let machine = StateMachine::open(&options.storage)?;
+    let applied = machine.applied().map_or(0, |mark| mark.index + 1);
+    let last = recovered.last.map_or(0, |mark| mark.index + 1);
+    let purged = recovered.purged.map_or(0, |mark| mark.index + 1);
+    let (wal, store) = (options.wal_dir.display(), options.storage.path.display());
+    if applied > last {
+        return Err(OpenError::Identity(format!(
+            "the state in {store} holds {applied} entries, but the log in {wal} ends after {last}: \
+             they do not belong together, or the log has been replaced"
+        )));
+    }
+    if applied < purged {
+        return Err(OpenError::Identity(format!(
+            "the state in {store} holds {applied} entries, but the log in {wal} begins after {purged}: \
+             they do not belong together, or the state has been replaced"
+        )));
+    }
+    Ok(machine)
+}
+
+/// What the threads have in common.
+struct Common {
+    reads: ReadHandle,
+    positions: Arc<Positions>,
+    feed: Feed,
+    returns: Arc<Returns>,
+    flow: Arc<Flow>,
+    faults: FaultLine,
+}
+
+impl Common {
+    fn of(machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
+        // What is found at the start came from disk: it is flushed.
+        let found = Position {
+            mark: machine.applied(),
+            membership: machine.membership(),
+        };
+        if let Some(mark) = found.mark {
+            flow.set_applied(mark.index);
+        }
+        let positions = Positions {
+            applied: Mutex::new(found.clone()),
+            flushed: Mutex::new(found),
+        };
+        let reads = machine.read_handle();
+        Self {
+            feed: Feed::new(reads.view()),
+            reads,
+            positions: Arc::new(positions),
+            returns: Arc::default(),
+            flow,
+            faults,
+        }
+    }
+
+    fn worker(&self, machine: StateMachine, nudge: Nudge) -> ApplyWorker {
+        ApplyWorker {
+            machine,
+            reads: self.reads.clone(),
+            feed: self.feed.clone(),
+            flow: self.flow.clone(),
+            positions: self.positions.clone(),
+            returns: self.returns.clone(),
+            nudge,
+            faults: self.faults.clone(),
+            views: Views::default(),
+        }
+    }
+}
+
+fn start(
+    options: NodeOptions,
+    log: LogStore,
+    identity: Identity,
+    machine: StateMachine,
+    common: Common,
+) -> Result<Inner, OpenError> {
+    let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
+    let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
+    let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
+    let (purges, purging) = watch::channel(None);
+    let (scrubs, scrubbing) = watch::channel(0);
+    let (standing, following) = watch::channel(Standing::default());
+    let (leadership, leading) = watch::channel(Leadership::default());
+    let (nudge, wakes) = nudge();
+    let keeping = Keeping {
+        purges,
+        defragmenting,
+        scrubs,
+        nudge: nudge.clone(),
+        wakes,
+    };
+    let house = start_house(&options, log.clone(), machine, &common, keeping)?;
+    let setup = Setup {
+        member: identity.member_id,
+        config: config(&options),
+        bootstrap: options.bootstrap,
+        applier: Applier {
+            worker: house.worker.clone(),
+            durable: log.durable(),
+            positions: common.positions.clone(),
+        },
+        log,
+        flow: common.flow.clone(),
+        faults: common.faults.clone(),
+        returns: common.returns.clone(),
+        proposals: proposed,
+        reads: reading,
+        purges: purging,
+        standing,
+        leadership,
+        quorum_lost_after: options.election_timeout,
+    };
+    let raft = match RaftThread::start(setup) {
+        Ok(raft) => raft,
+        Err(error) => {
+            house.stop();
+            return Err(error);
+        }
+    };
+    Ok(Inner {
+        identity,
+        lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
+        flow: common.flow,
+        reads: common.reads,
+        feed: common.feed,
+        standing: following,
+        leadership: leading,
+        scrubs: scrubbing,
+        defragments,
+        nudge,
+        threads: Mutex::new(Some(Threads { raft, house })),
+        stopped: watch::Sender::new(false),
+    })
+}
+
+/// The housekeeper's ends of its channels.
+struct Keeping {
+    purges: watch::Sender<Option<Purge>>,
+    defragmenting: mpsc::Receiver<DefragmentWaiter>,
+    scrubs: watch::Sender<u64>,
+    nudge: Nudge,
+    wakes: Wakes,
+}
+
+fn start_house(
+    options: &NodeOptions,
+    log: LogStore,
+    machine: StateMachine,
+    common: &Common,
+    keeping: Keeping,
+) -> Result<House, OpenError> {
+    let no_thread =
+        |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
+    let flusher = machine.flusher();
+    let nudge = keeping.nudge.clone();
+    let started = common.worker(machine, nudge.clone()).start();
+    let (worker, worker_thread) = started.inspect_err(|_| log.close()).map_err(no_thread)?;
+    let housekeeper = Housekeeper {
+        rules: Rules {
+            snapshot_entries: options.snapshot_entries,
+            catchup_entries: options.catchup_entries,
+            compaction_batch: options.compaction_batch,
+            compaction_sleep: options.compaction_sleep,
+        },
+        flusher: flusher.clone(),
+        reads: common.reads.clone(),
+        feed: common.feed.clone(),
+        worker: worker.clone(),
+        positions: common.positions.clone(),
+        flow: common.flow.clone(),
+        faults: common.faults.clone(),
+        purges: keeping.purges,
+        defragments: keeping.defragmenting,
+        scrubs: keeping.scrubs,
+        nudge: keeping.nudge,
+        wakes: keeping.wakes,
+    };
+    let housekeeper = housekeeper.start().inspect_err(|_| {
+        worker.stop();
+        log.close();
+    });
+    Ok(House {
+        worker,
+        worker_thread,
+        nudge,
+        housekeeper: housekeeper.map_err(no_thread)?,
+        flusher,
+        log,
+        flow: common.flow.clone(),
+        faults: common.faults.clone(),
+        feed: common.feed.clone(),
+        returns: common.returns.clone(),
+    })
+}
+
+/// openraft's settings from etcd's.
+fn config(options: &NodeOptions) -> Config {
+    let millis = |duration: Duration| {
+        u64::try_from(duration.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    };
+    let heartbeat = millis(options.heartbeat_interval);
+    let election = millis(options.election_timeout);
+    // A follower waits for the leader's lease (the maximum) and then for a
+    // random time between the two before it campaigns. This way a leader is
+    // replaced after 1.4 to 1.8 election timeouts; etcd takes 1 to 2.
+    let election_min = (election / 2).max(heartbeat + 1);
+    let election_max = (election / 10 * 9).max(election_min + 1);
+    let snapshot_entries = options.snapshot_entries.max(FLUSH_ENTRIES_MAX);
+    Config {
+        cluster_name: "sternpost".into(),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: election_min,
+        election_timeout_max: election_max,
+        enable_pre_vote: Some(true),
+        // The state is not flushed when it is applied: a restarted leader is elected anew.
+        enable_leader_restore: Some(false),
+        // A leader without a quorum must not keep a follower from voting for
+        // another: it pauses its heartbeats now and then.
+        quorum_loss_probe_interval: Some(election_max * 3),
+        // Snapshots are marks of the housekeeper's flushes, and it purges by them.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: PURGE_BATCH,
+        max_payload_entries: PAYLOAD_ENTRIES_MAX,
+        // A follower gets entries as long as there are any.
+        replication_lag_threshold: snapshot_entries
+            .saturating_mul(4)
+            .saturating_add(options.catchup_entries),
+        install_snapshot_timeout: millis(INSTALL_SNAPSHOT_TIMEOUT),
+        ..Config::default()
+    }
+}

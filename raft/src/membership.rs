@@ -1,0 +1,49 @@
+//! Who belongs to the cluster: its founding, and what this member is in it.
+
+use crate::{
+    error::OpenError,
+    options::Bootstrap,
+    state_machine::Raft,
+    types::{Node, StoredMembership},
+};
+use std::collections::BTreeMap;
+
+/// Founds the cluster if this is a first start that should. Every founding
+/// member writes the same first entry. A crash before it is written leaves a
+/// log without one, and the next start founds again.
+pub(crate) async fn found(raft: &Raft, bootstrap: &Bootstrap) -> Result<(), OpenError> {
+    let refused = |error: &dyn std::fmt::Display| {
+        OpenError::Consensus(format!("can't found the cluster: {error}"))
+    };
+    if raft
+        .is_initialized()
+        .await
+        .map_err(|error| refused(&error))?
+    {
+        return Ok(());
+    }
+    let Bootstrap::New { members, .. } = bootstrap else {
+        return Ok(());
+    };
+    let members: BTreeMap<u64, Node> = members
+        .iter()
+        .map(|member| (member.id, Node::from(member.clone())))
+        .collect();
+    raft.initialize(members)
+        .await
+        .map_err(|error| refused(&error))
+}
+
+/// Whether `member` is the only voter.
+pub(crate) fn is_sole_voter(membership: &StoredMembership, member: u64) -> bool {
+    let mut voters = membership.membership().voter_ids();
+    voters.next() == Some(member) && voters.next().is_none()
+}
+
+/// Whether `member` belongs to the cluster without a vote.
+pub(crate) fn is_learner(membership: &StoredMembership, member: u64) -> bool {
+    membership
+        .membership()
+        .learner_ids()
+        .any(|learner| learner == member)
+}

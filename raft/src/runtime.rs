@@ -1,0 +1,220 @@
+//! The raft thread: openraft and the tasks around it on one single-threaded
+//! runtime of their own, so that no request can delay a heartbeat.
+
+use crate::{
+    batcher::Batcher,
+    error::OpenError,
+    flow::{FaultLine, Flow},
+    housekeeper::Purge,
+    lanes::{ReadGroup, Returns},
+    log_store::LogStore,
+    membership::{found, is_sole_voter},
+    network::Peers,
+    node::Leadership,
+    options::Bootstrap,
+    read_index::ReadRounds,
+    state_machine::{Applier, Raft},
+    status::{Follow, Standing},
+    types::{Data, log_id},
+};
+use openraft::Config;
+use std::{
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// Everything the thread needs.
+pub(crate) struct Setup {
+    pub(crate) member: u64,
+    pub(crate) config: Config,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) log: LogStore,
+    pub(crate) applier: Applier,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) faults: FaultLine,
+    pub(crate) returns: Arc<Returns>,
+    pub(crate) proposals: mpsc::Receiver<Vec<Data>>,
+    pub(crate) reads: mpsc::Receiver<ReadGroup>,
+    pub(crate) purges: watch::Receiver<Option<Purge>>,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) quorum_lost_after: Duration,
+}
+
+/// The running thread.
+pub(crate) struct RaftThread {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl RaftThread {
+    /// Starts the thread. Returns once the state machine holds what was known
+    /// to be committed, and this member may campaign.
+    pub(crate) fn start(setup: Setup) -> Result<Self, OpenError> {
+        let (stop, stopping) = watch::channel(false);
+        let (opened, opening) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("raft".into())
+            .spawn(move || {
+                let _guard = setup.faults.guard("raft");
+                match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    // What is left of openraft's tasks ends with the runtime.
+                    Ok(runtime) => runtime.block_on(run(setup, &opened, stopping)),
+                    Err(error) => drop(opened.send(Err(OpenError::Consensus(format!(
+                        "can't start a runtime: {error}"
+                    ))))),
+                }
+            });
+        let thread = thread
+            .map_err(|error| OpenError::Consensus(format!("can't start a thread: {error}")))?;
+        let died = || OpenError::Consensus("the raft thread ended while it started".into());
+        match opening.recv().unwrap_or_else(|_| Err(died())) {
+            Ok(()) => Ok(Self { stop, thread }),
+            Err(error) => {
+                let _ = thread.join();
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets proposals in flight finish for a while, then ends the thread.
+    pub(crate) fn stop(self) {
+        self.stop.send_replace(true);
+        // A panic has been reported as a fault already.
+        let _ = self.thread.join();
+    }
+}
+
+/// Returns once `stop` is true, or nobody is left to say so.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn run(
+    setup: Setup,
+    opened: &SyncSender<Result<(), OpenError>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Setup { flow, returns, .. } = &setup;
+    let (flow, returns) = (flow.clone(), returns.clone());
+    let raft = Raft::build(
+        setup.member,
+        Arc::new(setup.config),
+        Peers,
+        setup.log,
+        setup.applier,
+    )
+    .await;
+    let raft = match raft.map_err(|error| OpenError::Consensus(error.to_string())) {
+        Ok(raft) => raft,
+        Err(error) => return drop(opened.send(Err(error))),
+    };
+    raft.run();
+    let mut tasks = JoinSet::new();
+    if let Err(error) = begin(&raft, setup.member, &setup.bootstrap).await {
+        let _ = raft.shutdown().await;
+        return drop(opened.send(Err(error)));
+    }
+    tasks.spawn(
+        Follow {
+            raft: raft.clone(),
+            member: setup.member,
+            flow: flow.clone(),
+            faults: setup.faults,
+            standing: setup.standing,
+            leadership: setup.leadership,
+            quorum_lost_after: setup.quorum_lost_after,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        Batcher {
+            raft: raft.clone(),
+            flow,
+            proposals: setup.proposals,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        ReadRounds {
+            raft: raft.clone(),
+            returns,
+            groups: setup.reads,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(purge(raft.clone(), setup.purges, stop.clone()));
+    let _ = opened.send(Ok(()));
+    stopped(&mut stop).await;
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!("a task of the raft thread: {error}");
+        }
+    }
+    let _ = raft.shutdown().await;
+}
+
+/// Founds the cluster on a first start; campaigns at once where no other
+/// member could lead.
+async fn begin(raft: &Raft, member: u64, bootstrap: &Bootstrap) -> Result<(), OpenError> {
+    found(raft, bootstrap).await?;
+    let refused = |error: &dyn std::fmt::Display| OpenError::Consensus(error.to_string());
+    let sole = raft
+        .with_raft_state(move |state| is_sole_voter(state.membership_state.effective(), member));
+    if sole.await.map_err(|error| refused(&error))? {
+        raft.trigger()
+            .elect(false)
+            .await
+            .map_err(|error| refused(&error))?;
+    }
+    Ok(())
+}
+
+/// Tells openraft what has been flushed, then which entries may go.
+async fn purge(
+    raft: Raft,
+    mut purges: watch::Receiver<Option<Purge>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let work = async {
+        while purges.changed().await.is_ok() {
+            let Some(purge) = *purges.borrow_and_update() else {
+                continue;
+            };
+            let flushed = Some(log_id(purge.flushed.term, purge.flushed.index));
+            // openraft drops no entry that is not in a snapshot; ours is a mark.
+            if raft.trigger().snapshot().await.is_err()
+                || raft
+                    .watch_snapshot_progress()
+                    .wait_until_ge(&flushed)
+                    .await
+                    .is_err()
+            {
+                return;
+            }
+            let Some(upto) = purge.upto else { continue };
+            if raft.trigger().purge_log(upto).await.is_err() {
+                return;
+            }
+        }
+    };
+    // Errors mean that openraft has ended; its follower reports that.
+    tokio::select! {
+        () = stopped(&mut stop) => {}
+        () = work => {}
+    }
+}

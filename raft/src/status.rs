@@ -1,0 +1,108 @@
+//! Follows openraft's metrics and keeps what others look at: the numbers of
+//! the flow and the leadership.
+
+use crate::{
+    flow::{FaultLine, Flow},
+    membership::{is_learner, is_sole_voter},
+    node::Leadership,
+    runtime::stopped,
+    state_machine::Raft,
+};
+use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// What this member is, beside its leadership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) leadership: Leadership,
+    pub(crate) is_learner: bool,
+}
+
+/// The task on the raft thread.
+pub(crate) struct Follow {
+    pub(crate) raft: Raft,
+    pub(crate) member: u64,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) faults: FaultLine,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    /// A leader that no quorum has confirmed for this long is not reported as one.
+    pub(crate) quorum_lost_after: Duration,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Follow {
+    /// Runs until stopped, or until openraft has ended by itself: a fault.
+    pub(crate) async fn run(mut self) {
+        let mut data = self.raft.data_metrics();
+        let mut server = self.raft.server_metrics();
+        // Nothing changes when a quorum falls silent: that is the change.
+        let mut silence = tokio::time::interval(self.quorum_lost_after);
+        silence.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.look();
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => break,
+                changed = server.changed() => if changed.is_err() { return self.ended() },
+                changed = data.changed() => if changed.is_err() { return self.ended() },
+                _ = silence.tick() => {}
+            }
+        }
+        self.flow.set_sole_leader(false);
+    }
+
+    fn look(&self) {
+        let standing = self.standing();
+        self.standing
+            .send_if_modified(|last| std::mem::replace(last, standing) != standing);
+        let leadership = standing.leadership;
+        self.leadership
+            .send_if_modified(|last| std::mem::replace(last, leadership) != leadership);
+    }
+
+    fn standing(&self) -> Standing {
+        let (server, data) = (self.raft.server_metrics(), self.raft.data_metrics());
+        let (server, data) = (server.borrow_watched(), data.borrow_watched());
+        let term = server.vote.leader_id.term;
+        if let Some(committed) = &data.local_committed {
+            self.flow.set_committed(committed.index);
+        }
+        self.flow.set_term(term);
+        let sole = is_sole_voter(&server.membership_config, self.member);
+        let confirmed = sole
+            || data
+                .last_quorum_acked
+                .as_ref()
+                .is_some_and(|acked| acked.elapsed() < self.quorum_lost_after);
+        let is_leader = server.state == ServerState::Leader;
+        let applied_own = data
+            .last_applied
+            .as_ref()
+            .is_some_and(|applied| applied.committed_leader_id().term == term);
+        let leads = is_leader && confirmed && applied_own;
+        self.flow.set_sole_leader(sole && leads);
+        let leader = server
+            .current_leader
+            .filter(|leader| *leader != self.member || (is_leader && confirmed));
+        Standing {
+            leadership: Leadership {
+                term,
+                leader,
+                leads,
+            },
+            is_learner: is_learner(&server.membership_config, self.member),
+        }
+    }
+
+    fn ended(self) {
+        self.flow.set_sole_leader(false);
+        let metrics = self.raft.metrics();
+        let state = metrics.borrow_watched().running_state.clone();
+        match state {
+            Err(fatal) => self.faults.raise(&format!("consensus: {fatal}")),
+            Ok(()) => self.faults.raise("consensus has ended"),
+        }
+    }
+}
