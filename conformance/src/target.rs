@@ -230,6 +230,16 @@ impl Target {
         &self.own().data_dir
     }
 
+    /// The last lines it has logged.
+    ///
+    /// # Panics
+    /// When it is not ours, or was stopped.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let process = self.own().process.as_ref();
+        process.expect("the server was not stopped").tail()
+    }
+
     /// Everything it has logged so far.
     ///
     /// # Panics

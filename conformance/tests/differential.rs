@@ -51,6 +51,9 @@ async fn compare(kind: Kind, seeds: std::ops::RangeInclusive<u64>, ops: usize) {
         let run = differential::run(seed, ops, [&one, &other], &mut coverage);
         if let Err(difference) = run.await {
             reports.push(difference.report());
+            for target in [&one, &other] {
+                reports.push(format!("{} logged:\n{}", target.name(), target.log_tail()));
+            }
         }
     }
     println!("{coverage}");

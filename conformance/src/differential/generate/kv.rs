@@ -132,6 +132,9 @@ impl Generator {
             93..95 => i64::MAX,
             _ => oldest + 1,
         };
+        if self.reborn.contains(&revision) {
+            return Op::Settle;
+        }
         let physical = self.one_in(2);
         let request = pb::CompactionRequest { revision, physical };
         self.compact_settled(request);
