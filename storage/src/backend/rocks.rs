@@ -31,6 +31,9 @@ fn fault(error: rocksdb::Error) -> Fault {
 impl Rocks {
     /// Opens or creates the database.
     pub(crate) fn open(options: &StorageOptions) -> Result<Self, Fault> {
+        std::fs::create_dir_all(&options.path).map_err(|error| {
+            Fault::Backend(format!("creating {}: {error}", options.path.display()))
+        })?;
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let db_options = rocks_options::database(&cache);
         let families = rocks_options::families(options, &cache);

@@ -19,11 +19,15 @@ const META_BUFFER_SHARE: usize = 4;
 const ARENA_BLOCK_BYTES: usize = 4 << 10;
 /// Blocks of the history are read in order, so they may be large.
 const LOG_BLOCK_BYTES: usize = 32 << 10;
-const BLOCK_BYTES: usize = 8 << 10;
+/// Those of the other families for single keys.
+const BLOCK_BYTES: usize = 4 << 10;
 const METADATA_BLOCK_BYTES: usize = 4 << 10;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Keys of leases and events leave runs of tombstones inside hot prefixes: a
-/// file with this many in one window is compacted soon.
+/// Part of a memtable of `cur`.
+const MEMTABLE_BLOOM_SHARE: f64 = 0.02;
+/// Keys of leases and events leave runs of tombstones inside hot prefixes,
+/// scrubs leave them in the history: a file with this many in one window is
+/// compacted soon, which gives their space back without a defragment.
 const DELETION_WINDOW: usize = 128;
 const DELETION_TRIGGER: usize = 64;
 const DELETION_RATIO: f64 = 0.5;
@@ -96,14 +100,19 @@ fn one_family(family: Family, options: &StorageOptions, cache: &Cache) -> Option
     family_options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     family_options.set_target_file_size_base(TARGET_FILE_BYTES);
     family_options.set_compression_type(DBCompressionType::Lz4);
-    if family == Family::Log {
-        family_options.set_bottommost_compression_type(DBCompressionType::Zstd);
-    } else {
-        family_options.add_compact_on_deletion_collector_factory(
-            DELETION_WINDOW,
-            DELETION_TRIGGER,
-            DELETION_RATIO,
-        );
+    family_options.add_compact_on_deletion_collector_factory(
+        DELETION_WINDOW,
+        DELETION_TRIGGER,
+        DELETION_RATIO,
+    );
+    match family {
+        Family::Log => family_options.set_bottommost_compression_type(DBCompressionType::Zstd),
+        Family::Cur => {
+            // Every put asks for its key, and most keys are not in memtables.
+            family_options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_SHARE);
+            family_options.set_memtable_whole_key_filtering(true);
+        }
+        Family::Ver | Family::Meta => {}
     }
     family_options
 }

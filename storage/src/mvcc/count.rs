@@ -98,7 +98,7 @@ impl CountTable {
         while let Some((key, value)) = scan.item() {
             let mut rest = value;
             match (varint::take(&mut rest), rest.is_empty()) {
-                (Some(keys), true) => blocks.push(Block {
+                (Some(keys), true) if keys <= u64::from(u32::MAX) => blocks.push(Block {
                     first: Bytes::copy_from_slice(&key[1..]),
                     keys,
                 }),

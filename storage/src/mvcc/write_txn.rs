@@ -112,7 +112,7 @@ impl<'w> WriteTxn<'w> {
         let header = Header {
             create_revision: old.map_or(revision.main, |old| old.create_revision),
             modified: revision,
-            version: old.map_or(1, |old| old.version + 1),
+            version: old.map_or(1, |old| old.version.saturating_add(1)),
             lease,
         };
         let overlay = &mut self.writer.overlay;

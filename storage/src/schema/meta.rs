@@ -69,7 +69,8 @@ impl StateRow {
 
     /// Reads the row's value.
     pub(crate) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        Self::split(row).ok_or_else(|| corrupt(Family::Meta, STATE, "state cut short"))
+        Self::split(row)
+            .ok_or_else(|| corrupt(Family::Meta, STATE, "state cut short or impossible"))
     }
 
     fn split(mut row: &[u8]) -> Option<Self> {
@@ -90,7 +91,11 @@ impl StateRow {
             scrubbed_to: varint::take_signed(&mut row)?,
             digest: u32::try_from(varint::take(&mut row)?).ok()?,
         };
-        (any <= 1 && row.is_empty()).then_some(state)
+        let sound = state.revision >= 1
+            && (-1..=state.revision).contains(&state.compact_revision)
+            && (-1..=state.compact_revision).contains(&state.scrubbed_to)
+            && state.scrub_next >= Revision::default();
+        (any <= 1 && row.is_empty() && sound).then_some(state)
     }
 }
 
@@ -196,6 +201,16 @@ mod tests {
             assert!(StateRow::decode(&out).is_err());
         }
         assert!(StateRow::decode(&[]).is_err());
+        let ahead = StateRow {
+            compact_revision: 2,
+            ..StateRow::default()
+        };
+        let mut out = Vec::new();
+        ahead.encode(&mut out);
+        assert!(
+            StateRow::decode(&out).is_err(),
+            "compacted beyond the newest revision"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn encode_current(out: &mut Vec<u8>, header: &Header, value: &[u8]) {
 
 /// Splits a `cur` value into header and the user's value.
 pub(crate) fn decode_current<'a>(key: &[u8], row: &'a [u8]) -> Result<(Header, &'a [u8]), Fault> {
-    split_current(row).ok_or_else(|| corrupt(Family::Cur, key, "header cut short"))
+    split_current(row).ok_or_else(|| corrupt(Family::Cur, key, "header cut short or impossible"))
 }
 
 fn split_current(mut row: &[u8]) -> Option<(Header, &[u8])> {
@@ -37,7 +37,11 @@ fn split_current(mut row: &[u8]) -> Option<(Header, &[u8])> {
         version: varint::take_signed(&mut row)?,
         lease: varint::take_signed(&mut row)?,
     };
-    Some((header, row))
+    let sound = header.create_revision > 0
+        && header.modified.main >= header.create_revision
+        && header.modified.sub >= 0
+        && header.version > 0;
+    sound.then_some((header, row))
 }
 
 /// Bytes of a `log` key.
@@ -131,6 +135,9 @@ fn split_log(row: &[u8]) -> Option<LogRow<'_>> {
         varint::take_signed(&mut rest)?,
         varint::take_signed(&mut rest)?,
     );
+    if previous.main < 0 || previous.sub < 0 {
+        return None;
+    }
     let previous = (previous.main != 0).then_some(previous);
     match kind {
         LOG_DELETE => Some(LogRow {
@@ -142,6 +149,9 @@ fn split_log(row: &[u8]) -> Option<LogRow<'_>> {
             let create_revision = varint::take_signed(&mut rest)?;
             let version = varint::take_signed(&mut rest)?;
             let lease = varint::take_signed(&mut rest)?;
+            if create_revision <= 0 || version <= 0 {
+                return None;
+            }
             let key_bytes = usize::try_from(varint::take(&mut rest)?).ok()?;
             let (key, value) = rest.split_at_checked(key_bytes)?;
             Some(LogRow {
@@ -262,6 +272,50 @@ pub(crate) fn decode_ver(key: &[u8], mut row: &[u8]) -> Result<VerRow, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn impossible_rows_are_refused() {
+        let sound = Header {
+            create_revision: 5,
+            modified: Revision::new(9, 0),
+            version: 2,
+            lease: 0,
+        };
+        let refused = |header: Header| {
+            let mut out = Vec::new();
+            encode_current(&mut out, &header, b"");
+            decode_current(b"k", &out).is_err()
+        };
+        assert!(!refused(sound));
+        assert!(refused(Header {
+            version: 0,
+            ..sound
+        }));
+        assert!(refused(Header {
+            create_revision: 0,
+            ..sound
+        }));
+        assert!(refused(Header {
+            modified: Revision::new(4, 0),
+            ..sound
+        }));
+        let change = LogChange::Put {
+            create_revision: 1,
+            version: 0,
+            lease: 0,
+            value: b"",
+        };
+        let mut out = Vec::new();
+        encode_log(
+            &mut out,
+            &LogRow {
+                key: b"k",
+                previous: None,
+                change,
+            },
+        );
+        assert!(decode_log(Revision::new(1, 0), &out).is_err());
+    }
 
     #[test]
     fn current_rows_round_trip() {
