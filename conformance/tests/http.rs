@@ -1,0 +1,210 @@
+//! The plain pages of the client URL: health, version, metrics.
+
+use std::collections::BTreeMap;
+use sternpost_conformance::http;
+use sternpost_conformance::metrics::{self, Family};
+use sternpost_conformance::target::{Kind, Target};
+use sternpost_proto::etcdserverpb as pb;
+
+/// Families of the reference that ours need not have, by how their names begin.
+const NOT_BUILT: &[(&str, &str)] = &[
+    ("go_", "of the Go runtime"),
+    (
+        "etcd_grpc_proxy_",
+        "of the proxy, linked into the reference's server and always 0",
+    ),
+    (
+        "etcd_debugging_store_",
+        "of the v2 store, which is gone; always 0",
+    ),
+    (
+        "etcd_debugging_disk_backend_commit_",
+        "phases of a commit of bbolt's pages",
+    ),
+    (
+        "etcd_debugging_snap_",
+        "snapshots of raft to a file come with the cluster",
+    ),
+    (
+        "etcd_snap_",
+        "snapshots of raft to a file come with the cluster",
+    ),
+    ("etcd_network_peer_", "peers come with the cluster"),
+    ("etcd_network_snapshot_", "peers come with the cluster"),
+    ("etcd_network_active_peers", "peers come with the cluster"),
+    ("etcd_network_known_peers", "peers come with the cluster"),
+    (
+        "etcd_network_disconnected_peers",
+        "peers come with the cluster",
+    ),
+    ("etcd_server_learner_", "learners come with the cluster"),
+    (
+        "etcd_server_heartbeat_send_failures",
+        "peers come with the cluster",
+    ),
+    (
+        "etcd_server_snapshot_apply_in_progress",
+        "snapshots come with the cluster",
+    ),
+    (
+        "etcd_disk_backend_snapshot_duration",
+        "Snapshot is not built yet",
+    ),
+    (
+        "etcd_debugging_auth_revision",
+        "users and roles are not built yet",
+    ),
+    ("promhttp_", "of the reference's metrics library"),
+];
+
+/// Pages that say the same on both.
+const PAGES: [&str; 16] = [
+    "/health",
+    "/health?serializable=true",
+    "/health?exclude=NOSPACE",
+    "/livez",
+    "/livez?verbose",
+    "/livez/serializable_read",
+    "/livez/nothing",
+    "/readyz",
+    "/readyz?exclude=linearizable_read",
+    "/readyz/data_corruption",
+    "/readyz/serializable_read",
+    "/readyz/linearizable_read",
+    "/readyz/non_learner",
+    "/version",
+    "/v2/keys",
+    "/nothing",
+];
+/// Headers whose presence and value are compared.
+const HEADERS: [&str; 3] = ["content-type", "x-content-type-options", "allow"];
+
+#[test]
+fn pages_are_the_same() {
+    let (ours, reference) = both();
+    for method in ["GET", "POST", "DELETE"] {
+        for page in PAGES {
+            assert_eq!(
+                look(&ours, method, page),
+                look(&reference, method, page),
+                "{method} {page}"
+            );
+        }
+    }
+    let sorted = |target: &Target| {
+        let mut lines: Vec<String> = target
+            .get("/readyz?verbose")
+            .body
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&ours), sorted(&reference), "/readyz?verbose");
+}
+
+#[tokio::test]
+async fn an_alarm_shows_in_health_but_not_in_readyz() {
+    let (ours, reference) = both();
+    for target in [&ours, &reference] {
+        let alarm = pb::AlarmRequest {
+            action: pb::alarm_request::AlarmAction::Activate as i32,
+            member_id: 7,
+            alarm: pb::AlarmType::Nospace as i32,
+        };
+        let mut client = target.client().await;
+        client
+            .maintenance
+            .alarm(alarm)
+            .await
+            .expect("alarms can be raised");
+    }
+    for page in [
+        "/health",
+        "/health?exclude=NOSPACE",
+        "/livez",
+        "/readyz",
+        "/readyz/data_corruption",
+    ] {
+        assert_eq!(
+            look(&ours, "GET", page),
+            look(&reference, "GET", page),
+            "{page}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn metrics_have_the_reference_s_shape() {
+    let (ours, reference) = both();
+    for target in [&ours, &reference] {
+        warm(target).await;
+    }
+    let theirs = metrics::families(&reference.get("/metrics").body);
+    let page = ours.get("/metrics").body;
+    let found = metrics::families(&page);
+    let wrong = differences(&theirs, &found);
+    assert!(
+        wrong.is_empty(),
+        "{} families:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let quota_lines = page
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains("etcd_server_quota_backend_bytes"));
+    assert_eq!(quota_lines.count(), 1, "scripts grep for this line");
+}
+
+/// Families that appear only once something has happened.
+async fn warm(target: &Target) {
+    let mut client = target.client().await;
+    let put = pb::PutRequest {
+        key: "a".into(),
+        ..Default::default()
+    };
+    client.kv.put(put).await.expect("a put is accepted");
+    let range = pb::RangeRequest {
+        key: "a".into(),
+        ..Default::default()
+    };
+    client.kv.range(range).await.expect("a range is answered");
+    let grant = pb::LeaseGrantRequest { ttl: 100, id: 1 };
+    client
+        .lease
+        .lease_grant(grant)
+        .await
+        .expect("a grant is accepted");
+    for page in ["/health", "/livez", "/readyz"] {
+        assert_eq!(target.get(page).status, 200, "{page}");
+    }
+}
+
+fn differences(theirs: &BTreeMap<String, Family>, ours: &BTreeMap<String, Family>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, wanted) in theirs {
+        if NOT_BUILT.iter().any(|(prefix, _)| name.starts_with(prefix)) {
+            continue;
+        }
+        match ours.get(name) {
+            None => wrong.push(format!("{name} ({}) is missing", wanted.kind)),
+            Some(found) if found != wanted => {
+                wrong.push(format!("{name}: {found:?} instead of {wanted:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    wrong
+}
+
+/// Status, compared headers, body.
+fn look(target: &Target, method: &str, page: &str) -> (u16, Vec<Option<String>>, String) {
+    let answer = http::request(target.endpoint(), method, page, "").expect("an HTTP answer");
+    let headers = HEADERS.map(|name| answer.header(name).map(str::to_owned));
+    (answer.status, headers.to_vec(), answer.body)
+}
+
+fn both() -> (Target, Target) {
+    (Target::fresh(Kind::Sternpost), Target::fresh(Kind::Etcd))
+}
