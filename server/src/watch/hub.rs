@@ -22,7 +22,7 @@ use sternpost_storage::{ReadError, ReadView, RevisionEvents};
 use tokio::{
     runtime::{Handle, Id as RuntimeId},
     sync::{Notify, watch::Receiver},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::{Instant, sleep_until},
 };
 
@@ -178,7 +178,12 @@ impl Hub {
                     turn = None;
                     self.serve(read);
                 }
-                () = self.history_wanted.notified(), if turn.is_none() => turn = self.begin_turn(),
+                () = self.history_wanted.notified(), if turn.is_none() => {
+                    turn = self.begin_turn();
+                    // Many short turns in a row must not keep the thread
+                    // from its connections.
+                    yield_now().await;
+                }
                 () = changed(&mut leadership) => leaderless_until = self.deadline(&leadership),
                 () = elapsed(leaderless_until) => {
                     leaderless_until = None;
