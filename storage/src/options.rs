@@ -21,7 +21,8 @@ pub struct StorageOptions {
 pub enum Durability {
     /// fsync, as it must be.
     Synced,
-    /// etcd's `--unsafe-no-fsync`.
+    /// etcd's `--unsafe-no-fsync`: a flush need not reach the disk. The engine
+    /// syncs all the same, because its flushes are few; the raft log does not.
     UnsafeNoFsync,
 }
 

@@ -65,7 +65,7 @@ pub(crate) trait Backend: Read {
     /// Sizes of data and files.
     fn sizes(&self) -> Result<EngineSizes, Fault>;
 
-    /// Bytes in memtables.
+    /// Bytes written since the last flush that was asked for, or a little more.
     fn unflushed_bytes(&self) -> u64;
 
     /// Whether writers are slowed down or stopped.

@@ -9,7 +9,10 @@ use rocksdb::{
     BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB, DBPinnableSlice,
     DBRawIterator, FlushOptions, ReadOptions, Snapshot, WriteOptions, properties,
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// The engine on disk. A clone is another handle of the same database.
 #[derive(Clone)]
@@ -22,6 +25,9 @@ struct Database {
     db: DB,
     write_options: WriteOptions,
     read_options: ReadOptions,
+    /// Bytes written since the last flush that was asked for. Automatic
+    /// flushes are not seen, so it may say too much.
+    unflushed_bytes: AtomicU64,
 }
 
 fn fault(error: rocksdb::Error) -> Fault {
@@ -44,6 +50,7 @@ impl Rocks {
             db,
             write_options,
             read_options: ReadOptions::default(),
+            unflushed_bytes: AtomicU64::new(0),
         };
         Ok(Self {
             database: Arc::new(database),
@@ -126,6 +133,9 @@ impl Read for Rocks {
     }
 }
 
+/// What a row takes in a memtable beside its key and value, about.
+const MEMTABLE_ROW_BYTES: usize = 32;
+
 /// The families whose size counts against the quota.
 const DATA: [Family; 3] = [Family::Log, Family::Ver, Family::Meta];
 
@@ -149,7 +159,12 @@ impl Backend for Rocks {
         self.database
             .db
             .write_opt(rocks_batch, &self.database.write_options)
-            .map_err(fault)
+            .map_err(fault)?;
+        let bytes = batch.bytes() + batch.len() * MEMTABLE_ROW_BYTES;
+        self.database
+            .unflushed_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), Fault> {
@@ -157,10 +172,17 @@ impl Backend for Rocks {
         options.set_wait(true);
         let families = Family::ALL.map(|family| self.database.family(family));
         let families: Vec<&&ColumnFamily> = families.iter().collect();
+        let before = self.unflushed_bytes();
         self.database
             .db
             .flush_cfs_opt(&families, &options)
-            .map_err(fault)
+            .map_err(fault)?;
+        // What was written meanwhile may be flushed or not. Two flushes at
+        // once may take the same bytes off, so it must not go below nothing.
+        let less = |bytes: u64| Some(bytes.saturating_sub(before));
+        let unflushed_bytes = &self.database.unflushed_bytes;
+        let _ = unflushed_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        Ok(())
     }
 
     fn compact_files(&self) -> Result<(), Fault> {
@@ -195,9 +217,7 @@ impl Backend for Rocks {
     }
 
     fn unflushed_bytes(&self) -> u64 {
-        self.database
-            .sum(&Family::ALL, properties::CUR_SIZE_ALL_MEM_TABLES)
-            .unwrap_or(0)
+        self.database.unflushed_bytes.load(Ordering::Relaxed)
     }
 
     fn write_stalled(&self) -> bool {

@@ -17,6 +17,8 @@ const META_BUFFER_SHARE: usize = 4;
 /// counts memtables, and a new member under a quota of a few pages (which
 /// exist in the field's tests) must have room for its first keys.
 const ARENA_BLOCK_BYTES: usize = 4 << 10;
+/// `cur` is not in dbSize, so its memtable may grow in larger steps.
+const CUR_ARENA_BLOCK_BYTES: usize = 64 << 10;
 /// Blocks of the history are read in order, so they may be large.
 const LOG_BLOCK_BYTES: usize = 32 << 10;
 /// Those of the other families for single keys.
@@ -93,9 +95,10 @@ fn one_family(family: Family, options: &StorageOptions, cache: &Cache) -> Option
         Family::Meta => options.write_buffer_bytes / META_BUFFER_SHARE,
     });
     family_options.set_max_write_buffer_number(3);
-    if family != Family::Cur {
-        family_options.set_arena_block_size(ARENA_BLOCK_BYTES);
-    }
+    family_options.set_arena_block_size(match family {
+        Family::Cur => CUR_ARENA_BLOCK_BYTES,
+        Family::Log | Family::Ver | Family::Meta => ARENA_BLOCK_BYTES,
+    });
     family_options.set_level_compaction_dynamic_level_bytes(true);
     family_options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     family_options.set_target_file_size_base(TARGET_FILE_BYTES);

@@ -153,9 +153,11 @@ fn a_new_database_is_small() {
     let directory = TempDir::new().unwrap();
     let backend = Rocks::open(&options(directory.path())).unwrap();
     write(&backend, &[("k", Some("v"))]);
+    assert!((1..100).contains(&backend.unflushed_bytes()));
     let memtable = backend.sizes().unwrap().data_bytes;
     assert!(memtable < 24 << 10, "{memtable}");
     backend.flush().unwrap();
+    assert_eq!(backend.unflushed_bytes(), 0);
     let flushed = backend.sizes().unwrap().data_bytes;
     assert!(flushed < 24 << 10, "{flushed}");
 }

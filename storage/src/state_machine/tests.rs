@@ -138,6 +138,56 @@ fn a_crash_goes_back_to_the_last_flush_and_replay_catches_up() {
 }
 
 #[test]
+fn crashes_between_automatic_flushes_lose_whole_entries_only() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let options = crate::StorageOptions {
+        write_buffer_bytes: 64 << 10,
+        ..crate::fixture::options(directory.path())
+    };
+    let mut store = Store::memory();
+    let mut entries = Vec::new();
+    for round in 0..1500 {
+        let key = format!("k{}", (round * 7) % 400);
+        let value = format!("{round}").repeat(60);
+        let txn = crate::fixture::success(vec![
+            crate::fixture::put_op(&key, &value),
+            crate::fixture::put_op(&format!("{key}/twin"), &value),
+            crate::fixture::delete_op(&format!("k{}", (round * 11) % 400), ""),
+        ]);
+        entries.push(store.command(Verb::Txn(txn)));
+    }
+    let mut machine = StateMachine::open(&options).unwrap();
+    let mut images = Vec::new();
+    for (at, chunk) in entries.chunks(10).enumerate() {
+        machine.apply_batch(chunk).unwrap();
+        if at % 15 == 14 {
+            images.push(crate::fixture::crash_image(directory.path()));
+        }
+    }
+    let mut marks = Vec::new();
+    let mut done = 0;
+    for image in images {
+        let machine = StateMachine::open(&crate::fixture::options(image.path())).unwrap();
+        let mark = machine.applied().map_or(0, |mark| mark.index as usize + 1);
+        // A store that has seen exactly the entries up to the mark.
+        store.machine.apply_batch(&entries[done..mark]).unwrap();
+        done = mark;
+        let crashed = Store {
+            machine,
+            term: 1,
+            index: 0,
+            directory: Some(image),
+        };
+        assert_eq!(face(&crashed), face(&store), "at {mark}");
+        marks.push(mark);
+    }
+    assert!(
+        marks.windows(2).filter(|pair| pair[0] < pair[1]).count() > 2,
+        "{marks:?}"
+    );
+}
+
+#[test]
 fn a_crash_before_any_flush_leaves_a_new_store() {
     let mut store = Store::rocks();
     store.put("k", "v");
