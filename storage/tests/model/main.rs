@@ -14,6 +14,7 @@ use std::{
 };
 use sternpost_storage::testing::{
     Engine, Machine, Model,
+    fuzz::{commands_input, fuzz_commands},
     script::{Session, Step, parse, print},
 };
 use tempfile::TempDir;
@@ -181,4 +182,22 @@ fn rocksdb_tells_what_the_model_tells() {
         candidates.push(Candidate::on_rocksdb("RocksDB, two by two", 2));
         candidates
     });
+}
+
+/// The server refuses transactions that write a key twice; should one come
+/// through, no member stops and none differs.
+#[test]
+fn unchecked_entries_do_no_harm() {
+    let config = Config {
+        cases: cases(),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(&generate::unchecked_payloads(), |payloads| {
+        fuzz_commands(&commands_input(&payloads));
+        Ok(())
+    });
+    if let Err(TestError::Fail(reason, payloads)) = outcome {
+        panic!("{reason}\n\n{}", print(&[Step::Apply(payloads)]));
+    }
 }
