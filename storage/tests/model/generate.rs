@@ -39,6 +39,11 @@ struct Now {
 }
 
 impl Plan {
+    /// A step with raw revisions.
+    pub fn new(step: Step) -> Self {
+        Self(step)
+    }
+
     /// The step that is to be run on stores in the model's state.
     pub fn settle(&self, model: &Model) -> Step {
         let summary = model.summary();
@@ -143,7 +148,7 @@ impl Now {
     }
 }
 
-/// Random plans for one run.
+/// Random plans for one run, and a look at everything in the end.
 pub fn plans() -> impl Strategy<Value = Vec<Plan>> {
     let checked = step().prop_map(|mut step| {
         if let Step::Apply(payloads) = &mut step {
@@ -151,7 +156,10 @@ pub fn plans() -> impl Strategy<Value = Vec<Plan>> {
         }
         Plan(step)
     });
-    vec(checked, 1..70)
+    vec(checked, 1..70).prop_map(|mut plans| {
+        plans.extend([Step::Verify, Step::Scrub(None), Step::Verify].map(Plan));
+        plans
+    })
 }
 
 /// Entries that nobody has checked: transactions that write a key twice,
@@ -239,7 +247,7 @@ fn membership(members: u64) -> EntryPayload {
 }
 
 /// Numbers for [`Now::settle`].
-fn raw() -> impl Strategy<Value = i64> {
+pub fn raw() -> impl Strategy<Value = i64> {
     0..4096_i64
 }
 

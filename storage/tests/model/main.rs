@@ -4,10 +4,15 @@
 //! `STERNPOST_CASES` sets the number of runs. A failure ends in a script:
 //! saved under `testscripts/` with a last line `---`, it is a golden script.
 
+mod crowd;
 mod generate;
 
 use generate::Plan;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, TestCaseError, TestError, TestRunner},
+};
 use std::{
     env,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,6 +28,10 @@ const CASES: u32 = 400;
 /// Opening a database takes as long as a whole run in memory.
 #[cfg(feature = "rocksdb")]
 const CASES_PER_ROCKSDB_CASE: u32 = 10;
+/// Thousands of keys take a hundred times as long as a dozen.
+const CASES_PER_CROWD: u32 = 25;
+#[cfg(feature = "rocksdb")]
+const CASES_PER_CROWD_ON_ROCKSDB: u32 = 100;
 
 /// An engine in its own session, so that all see the same entries.
 struct Candidate {
@@ -96,10 +105,6 @@ fn compare(
         script.push(plan.settle(&run.model));
         run.step(&script[script.len() - 1])?;
     }
-    for step in [Step::Verify, Step::Scrub(None), Step::Verify] {
-        script.push(step);
-        run.step(&script[script.len() - 1])?;
-    }
     Ok(())
 }
 
@@ -121,7 +126,11 @@ fn same(expected: &str, told: &str) -> Result<(), String> {
 }
 
 /// Runs random plans until one fails, then shrinks it to a short script.
-fn explore(cases: u32, candidates: impl Fn() -> Vec<Candidate>) {
+fn explore(
+    cases: u32,
+    plans: impl Strategy<Value = Vec<Plan>>,
+    candidates: impl Fn() -> Vec<Candidate>,
+) {
     let config = Config {
         cases: cases.max(1),
         failure_persistence: None,
@@ -129,7 +138,7 @@ fn explore(cases: u32, candidates: impl Fn() -> Vec<Candidate>) {
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let outcome = TestRunner::new(config).run(&generate::plans(), |plans| {
+    let outcome = TestRunner::new(config).run(&plans, |plans| {
         let mut steps = Vec::new();
         compare(&plans, candidates(), &mut steps).map_err(TestCaseError::fail)?;
         let text = print(&steps);
@@ -170,17 +179,36 @@ fn in_memory() -> Vec<Candidate> {
 
 #[test]
 fn memory_tells_what_the_model_tells() {
-    explore(cases(), in_memory);
+    explore(cases(), generate::plans(), in_memory);
 }
 
 #[cfg(feature = "rocksdb")]
 #[test]
 fn rocksdb_tells_what_the_model_tells() {
-    explore(cases() / CASES_PER_ROCKSDB_CASE, || {
+    explore(cases() / CASES_PER_ROCKSDB_CASE, generate::plans(), || {
         let mut candidates = in_memory();
         candidates.push(Candidate::on_rocksdb("RocksDB", usize::MAX));
         candidates.push(Candidate::on_rocksdb("RocksDB, two by two", 2));
         candidates
+    });
+}
+
+/// The same among thousands of keys; the engine is left to chunk as it likes.
+#[test]
+fn memory_counts_what_the_model_counts() {
+    explore(cases() / CASES_PER_CROWD, crowd::plans(), || {
+        vec![Candidate::in_memory("in memory", usize::MAX)]
+    });
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_counts_what_the_model_counts() {
+    explore(cases() / CASES_PER_CROWD_ON_ROCKSDB, crowd::plans(), || {
+        vec![
+            Candidate::on_rocksdb("RocksDB", usize::MAX),
+            Candidate::in_memory("in memory, by tens", 10),
+        ]
     });
 }
 

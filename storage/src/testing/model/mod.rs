@@ -31,6 +31,8 @@ use sternpost_proto::{
 pub struct Model {
     /// Every event there ever was, in order; a compaction takes none away.
     events: Vec<Event>,
+    /// The place of each key's last event in that list.
+    last: BTreeMap<Bytes, usize>,
     revision: i64,
     compact_revision: i64,
     leases: BTreeMap<LeaseId, LeaseInfo>,
@@ -51,6 +53,7 @@ impl Model {
     pub fn new() -> Self {
         Self {
             events: Vec::new(),
+            last: BTreeMap::new(),
             revision: 1,
             compact_revision: -1,
             leases: BTreeMap::new(),
@@ -185,16 +188,14 @@ impl Model {
 
     fn push(&mut self, key: Bytes, change: Change) {
         let main = self.revision + 1;
-        let sub = self
+        let running = self
             .events
             .iter()
-            .filter(|event| event.revision.main == main)
-            .count();
-        let revision = Revision::new(main, i64::try_from(sub).expect("few events"));
-        let previous = self.events.iter().rev().find(|event| event.key == key);
-        let previous = previous
-            .filter(|event| !event.is_delete())
-            .map(|event| event.revision);
+            .rev()
+            .take_while(|event| event.revision.main == main);
+        let revision = Revision::new(main, i64::try_from(running.count()).expect("few events"));
+        let previous = self.newest(&key).map(|event| event.revision);
+        self.last.insert(key.clone(), self.events.len());
         self.events.push(Event {
             revision,
             key,
@@ -203,20 +204,26 @@ impl Model {
         });
     }
 
+    /// The put that a key's value comes from, if the key is alive.
+    fn newest(&self, key: &[u8]) -> Option<&Event> {
+        let last = &self.events[*self.last.get(key)?];
+        (!last.is_delete()).then_some(last)
+    }
+
     /// What stops a put before anything is written: the lease first.
     fn check_put(&self, request: &pb::PutRequest) -> Result<(), Rejection> {
         if request.lease != 0 && !self.leases.contains_key(&LeaseId(request.lease)) {
             return Err(Rejection::LeaseNotFound);
         }
         let needs_key = request.ignore_value || request.ignore_lease;
-        if needs_key && !self.live(self.read_revision()).contains_key(&request.key) {
+        if needs_key && self.newest(&request.key).is_none() {
             return Err(Rejection::KeyNotFound);
         }
         Ok(())
     }
 
     fn put(&mut self, request: &pb::PutRequest) -> pb::PutResponse {
-        let old = self.live(self.read_revision()).remove(&request.key);
+        let old = self.newest(&request.key).map(Event::key_value);
         let revision = self.revision + 1;
         let mut value = request.value.clone();
         let mut lease = request.lease;

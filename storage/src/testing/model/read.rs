@@ -176,11 +176,11 @@ impl Model {
             return None;
         }
         let previous = event.previous?;
-        let replaced = self
+        let place = self
             .events
-            .iter()
-            .find(|candidate| candidate.revision == previous);
-        Some(replaced.expect("the model forgets no event").key_value())
+            .binary_search_by_key(&previous, |event| event.revision);
+        let replaced = &self.events[place.expect("the model forgets no event")];
+        Some(replaced.key_value())
     }
 }
 
