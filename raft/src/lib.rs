@@ -25,6 +25,8 @@ pub mod reply;
 mod runtime;
 mod state_machine;
 mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
 pub mod wal;
 

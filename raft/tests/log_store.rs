@@ -15,12 +15,12 @@ use openraft::{
         alias::{OneshotReceiverOf, SnapshotMetaOf, SnapshotOf},
     },
 };
-use std::{io, sync::Arc};
+use std::io;
 use sternpost_raft::{
     LogStore,
     types::{EntryPayload, LogId, StoredMembership, TypeConfig, Vote, log_id},
 };
-use support::{Witness, content, entry, forgetful::Forgetful, open, options, run};
+use support::{content, entry, forgetful::Forgetful, open, open_in, run};
 
 /// Keeps what openraft's suite asks for: positions and memberships.
 #[derive(Clone, Default)]
@@ -119,23 +119,13 @@ async fn append(
 
 fn in_memory() -> (Forgetful, LogStore) {
     let files = Forgetful::default();
-    let (log, _) = LogStore::open_in(
-        Arc::new(files.clone()),
-        &options("memory".as_ref()),
-        Arc::new(Witness::default()),
-    )
-    .unwrap();
+    let (log, _) = open_in(&files);
     (files, log)
 }
 
 /// What a power cut now would leave.
 fn after_power_cut(files: &Forgetful) -> (LogStore, sternpost_raft::Recovered) {
-    LogStore::open_in(
-        Arc::new(files.power_cut(|| false)),
-        &options("memory".as_ref()),
-        Arc::new(Witness::default()),
-    )
-    .unwrap()
+    open_in(&files.power_cut(|| false))
 }
 
 #[test]

@@ -21,9 +21,9 @@
 pub mod files;
 mod index;
 mod marks;
-mod record;
-mod recover;
-mod segment;
+pub(crate) mod record;
+pub(crate) mod recover;
+pub(crate) mod segment;
 mod tail;
 mod writer;
 

@@ -58,11 +58,16 @@ pub fn recover(files: &dyn Files) -> Result<Option<Found>, OpenError> {
         return Ok(None);
     };
     let identity = oldest.identity();
+    for part in &parts {
+        part.check_identity(files, identity)?;
+    }
     let mut index = Index::starting_at(oldest.header.marks);
     let mut opens = 0;
     let mut end = (0, 0);
     for (at, part) in parts.iter().enumerate() {
-        part.check(files, identity, &index, at)?;
+        if part.header.marks != index.marks {
+            return Err(part.misplaced(files));
+        }
         let next = parts.get(at + 1);
         end = part.scan(files, next, &mut index, &mut opens)?;
     }
@@ -135,30 +140,25 @@ impl Part {
         }
     }
 
-    /// Whether the header fits to what came before it.
-    fn check(
-        &self,
-        files: &dyn Files,
-        identity: Identity,
-        index: &Index,
-        at: usize,
-    ) -> Result<(), OpenError> {
-        if self.identity() != identity {
-            return Err(OpenError::Identity(format!(
-                "{} belongs to member {:x} of cluster {:x}, the segments before it to member {:x} \
-                 of cluster {:x}. {ADVICE}",
-                files.path_of(&self.name),
-                self.header.message.member_id,
-                self.header.message.cluster_id,
-                identity.member_id,
-                identity.cluster_id,
-            )));
+    fn check_identity(&self, files: &dyn Files, expected: Identity) -> Result<(), OpenError> {
+        let found = self.identity();
+        if found == expected {
+            return Ok(());
         }
-        if at > 0 && self.header.marks != index.marks {
-            let detail = "does not continue the segment before it";
-            return Err(damaged(files, &self.name, 0, detail));
-        }
-        Ok(())
+        Err(OpenError::Identity(format!(
+            "{} belongs to member {:x} of cluster {:x}, the segments before it to member {:x} of \
+             cluster {:x}. {ADVICE}",
+            files.path_of(&self.name),
+            found.member_id,
+            found.cluster_id,
+            expected.member_id,
+            expected.cluster_id,
+        )))
+    }
+
+    fn misplaced(&self, files: &dyn Files) -> OpenError {
+        let detail = "does not continue the segment before it";
+        damaged(files, &self.name, 0, detail)
     }
 
     /// Reads the records. Returns where they end, and the chain there.
@@ -179,7 +179,10 @@ impl Part {
             let Some(raw) = window.record(offset, crc).map_err(io)? else {
                 break;
             };
-            if raw.kind == kind::SEAL && next.is_none() {
+            if raw.kind == kind::SEAL {
+                if let Some(next) = next {
+                    return Err(next.misplaced(files));
+                }
                 return Err(OpenError::Log(format!(
                     "{} is missing: {} says that it was there. {ADVICE}",
                     files.path_of(&segment::name(self.segment.sequence + 1)),
@@ -202,8 +205,13 @@ impl Part {
             (offset, crc) = (offset + raw.len(), raw.crc);
         }
         match next {
-            Some(next) if end == Some(offset) && crc == next.header.message.previous_crc => {}
-            Some(_) => return Err(bad(offset, "not the record that was written here")),
+            Some(_) if end != Some(offset) => {
+                return Err(bad(offset, "a damaged record, in front of later segments"));
+            }
+            Some(next) if crc != next.header.message.previous_crc => {
+                return Err(next.misplaced(files));
+            }
+            Some(_) => {}
             None => self.check_tail(files, &mut window, offset)?,
         }
         Ok((offset, crc))

@@ -26,7 +26,11 @@ struct Disk {
     names: Mutex<Names>,
     locked: Arc<AtomicBool>,
     faults: Faults,
+    watcher: Mutex<Option<Arc<Watcher>>>,
 }
+
+/// Called before each operation that changes something.
+type Watcher = dyn Fn(&Forgetful) + Send + Sync;
 
 #[derive(Default)]
 struct Names {
@@ -91,6 +95,42 @@ impl Forgetful {
         after
     }
 
+    /// Calls `watcher` before each operation that changes something.
+    pub fn watch(&self, watcher: impl Fn(&Forgetful) + Send + Sync + 'static) {
+        *self.disk.watcher.lock() = Some(Arc::new(watcher));
+    }
+
+    /// A file's content as it is now.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        self.disk.names.lock().now[name].bytes.lock().now.clone()
+    }
+
+    /// Puts a file there, durably, or takes it away.
+    pub fn put(&self, name: &str, bytes: Option<Vec<u8>>) {
+        let mut names = self.disk.names.lock();
+        names.now.remove(name);
+        if let Some(bytes) = bytes {
+            let content = Content {
+                bytes: Mutex::new(Bytes {
+                    durable: bytes.clone(),
+                    now: bytes,
+                }),
+                disk: Arc::downgrade(&self.disk),
+            };
+            names.now.insert(name.into(), Arc::new(content));
+        }
+        names.durable = names.now.clone();
+    }
+
+    /// Another disk with the same files.
+    pub fn copy(&self) -> Forgetful {
+        let copy = Forgetful::default();
+        for name in self.list().unwrap() {
+            copy.put(&name, Some(self.read(&name)));
+        }
+        copy
+    }
+
     pub fn fail_next_sync(&self) {
         self.disk.faults.sync.store(true, Ordering::SeqCst);
     }
@@ -117,6 +157,15 @@ impl Forgetful {
 
     pub fn syncs(&self) -> u64 {
         self.disk.faults.syncs.load(Ordering::SeqCst)
+    }
+}
+
+impl Disk {
+    fn tell(self: &Arc<Self>) {
+        let watcher = self.watcher.lock().clone();
+        if let Some(watcher) = watcher {
+            watcher(&Forgetful { disk: self.clone() });
+        }
     }
 }
 
@@ -168,6 +217,7 @@ impl Files for Forgetful {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>> {
+        self.disk.tell();
         self.disk.faults.full(&self.disk.faults.full)?;
         let zeros = vec![0; bytes as usize];
         let content = Arc::new(Content {
@@ -189,6 +239,7 @@ impl Files for Forgetful {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.tell();
         let mut names = self.disk.names.lock();
         let content = names.now.remove(from).ok_or_else(not_found)?;
         names.now.insert(to.into(), content);
@@ -196,11 +247,13 @@ impl Files for Forgetful {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.tell();
         let mut names = self.disk.names.lock();
         names.now.remove(name).map(drop).ok_or_else(not_found)
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        self.disk.tell();
         if self.disk.faults.sync()? {
             let mut names = self.disk.names.lock();
             names.durable = names.now.clone();
@@ -224,6 +277,7 @@ impl File for Content {
 
     fn write_all_at(&self, written: &[u8], offset: u64) -> io::Result<()> {
         if let Some(disk) = self.disk.upgrade() {
+            disk.tell();
             disk.faults.full(&disk.faults.no_writes)?;
         }
         let mut bytes = self.bytes.lock();
@@ -237,6 +291,7 @@ impl File for Content {
 
     fn sync(&self) -> io::Result<()> {
         let disk = self.disk.upgrade().ok_or_else(not_found)?;
+        disk.tell();
         if disk.faults.sync()? {
             let mut bytes = self.bytes.lock();
             bytes.durable = bytes.now.clone();

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod forgetful;
+pub mod model;
 
 use parking_lot::{Condvar, Mutex};
 use std::{path::Path, sync::Arc};
@@ -62,6 +63,21 @@ pub fn try_open(dir: &Path) -> Result<(LogStore, Recovered), OpenError> {
 
 pub fn open(dir: &Path) -> (LogStore, Recovered) {
     try_open(dir).unwrap()
+}
+
+/// Opens the log that these files hold.
+pub fn try_open_in(files: &forgetful::Forgetful) -> Result<(LogStore, Recovered), OpenError> {
+    let observer = Arc::new(Witness::default());
+    LogStore::open_in(
+        Arc::new(files.clone()),
+        &options("memory".as_ref()),
+        observer,
+    )
+}
+
+/// Opens the log that these files hold.
+pub fn open_in(files: &forgetful::Forgetful) -> (LogStore, Recovered) {
+    try_open_in(files).unwrap()
 }
 
 /// An entry whose content follows from its position.
