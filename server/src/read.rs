@@ -4,6 +4,7 @@
 use crate::{
     api::{status::ApiError, validate},
     member::Member,
+    metrics::Metrics,
 };
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 use sternpost_proto::etcdserverpb::{self as pb, range_request::SortTarget, request_op::Request};
@@ -137,7 +138,8 @@ impl Member {
         error.into()
     }
 
-    /// Answers a checked range; its header is unset.
+    /// Answers a checked range; its header is unset. With it comes the
+    /// revision of the view that was read.
     pub async fn range(
         &self,
         request: pb::RangeRequest,
@@ -145,16 +147,18 @@ impl Member {
         if !request.serializable {
             self.read_index().await?;
         }
-        let view = self.node.reads().view();
-        let revision = view.revision();
-        let answer = match range_weight(&view, &request)? {
-            Weight::Inline => view.range(&request)?,
-            Weight::Keys(keys) => {
-                let bytes = keys.saturating_mul(self.bytes_per_key(&view));
-                self.pool.run(bytes, move || view.range(&request)).await??
+        let bytes = {
+            let view = self.node.reads().view();
+            match range_weight(&view, &request)? {
+                Weight::Inline => return timed_range(&self.metrics, &view, &request),
+                Weight::Keys(keys) => keys.saturating_mul(self.bytes_per_key(&view)),
             }
         };
-        Ok((answer, revision))
+        // The view is taken when the read begins: one that waits pins nothing.
+        let reads = self.node.reads().clone();
+        let metrics = self.metrics.clone();
+        let read = move || timed_range(&metrics, &reads.view(), &request);
+        self.pool.run(bytes, read).await?
     }
 
     /// Answers a checked transaction of ranges only; its header is unset.
@@ -165,31 +169,16 @@ impl Member {
         if !is_serializable(&request) {
             self.read_index().await?;
         }
-        let view = self.node.reads().view();
-        let revision = view.revision();
-        let mut keys = 0_u64;
-        let mut inline = request
-            .compare
-            .iter()
-            .all(|compare| compare.range_end.is_empty());
-        for range in branches(&request).filter_map(as_range) {
-            match range_weight(&view, range)? {
-                Weight::Inline => {}
-                Weight::Keys(more) => {
-                    keys = keys.saturating_add(more);
-                    inline = false;
-                }
+        let bytes = {
+            let view = self.node.reads().view();
+            match txn_weight(&view, &request)? {
+                Weight::Inline => return read_txn_in(&view, &request),
+                Weight::Keys(keys) => keys.saturating_mul(self.bytes_per_key(&view)),
             }
-        }
-        let answer = if inline {
-            view.read_txn(&request)?
-        } else {
-            let bytes = keys.saturating_mul(self.bytes_per_key(&view));
-            self.pool
-                .run(bytes, move || view.read_txn(&request))
-                .await??
         };
-        Ok((answer, revision))
+        let reads = self.node.reads().clone();
+        let read = move || read_txn_in(&reads.view(), &request);
+        self.pool.run(bytes, read).await?
     }
 
     /// What a key and its value take on average, roughly.
@@ -197,6 +186,25 @@ impl Member {
         let keys = u64::try_from(view.keys_total()).unwrap_or(0).max(1);
         (self.node.reads().sizes().current_copy_bytes / keys).max(KEY_BYTES_MIN)
     }
+}
+
+fn timed_range(
+    metrics: &Metrics,
+    view: &ReadView,
+    request: &pb::RangeRequest,
+) -> Result<(pb::RangeResponse, i64), ApiError> {
+    let started = std::time::Instant::now();
+    let answer = view.range(request);
+    let duration = &metrics.server.range_duration;
+    duration.observe(answer.is_ok(), started.elapsed());
+    Ok((answer?, view.revision()))
+}
+
+fn read_txn_in(
+    view: &ReadView,
+    request: &pb::TxnRequest,
+) -> Result<(pb::TxnResponse, i64), ApiError> {
+    Ok((view.read_txn(request)?, view.revision()))
 }
 
 /// Point reads, counts and small ranges of the newest revision are short.
@@ -221,6 +229,26 @@ fn range_weight(view: &ReadView, request: &pb::RangeRequest) -> Result<Weight, A
         count
     };
     Ok(Weight::Keys(u64::try_from(keys).unwrap_or(0)))
+}
+
+/// A transaction weighs what its ranges weigh together.
+fn txn_weight(view: &ReadView, request: &pb::TxnRequest) -> Result<Weight, ApiError> {
+    let compares_ranges = |compare: &pb::Compare| !compare.range_end.is_empty();
+    let mut total = if request.compare.iter().any(compares_ranges) {
+        Weight::Keys(0)
+    } else {
+        Weight::Inline
+    };
+    for range in branches(request).filter_map(as_range) {
+        total = match (total, range_weight(view, range)?) {
+            (Weight::Keys(keys), Weight::Keys(more)) => Weight::Keys(keys.saturating_add(more)),
+            (Weight::Keys(keys), Weight::Inline) | (Weight::Inline, Weight::Keys(keys)) => {
+                Weight::Keys(keys)
+            }
+            (Weight::Inline, Weight::Inline) => Weight::Inline,
+        };
+    }
+    Ok(total)
 }
 
 /// The operations of both branches.

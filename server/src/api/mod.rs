@@ -55,3 +55,6 @@ pub fn routes(member: &Arc<Member>) -> axum::Router {
         .add_service(server!(ElectionServer, election::ElectionService))
         .into_axum_router()
 }
+
+#[cfg(test)]
+mod tests;

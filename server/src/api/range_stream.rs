@@ -34,19 +34,20 @@ pub async fn start(
     if !request.serializable {
         member.read_index().await?;
     }
-    let view = member.node.reads().view();
-    let current = view.revision();
-    let revision = if request.revision > 0 {
-        request.revision
-    } else {
-        current
-    };
+    let reads = member.node.reads().clone();
     let opened = move || -> Result<_, ReadError> {
+        let view = reads.view();
         let mut cursor = view.cursor(&request)?;
-        let first = cursor.next_chunk(FIRST_KEYS, usize::MAX)?;
-        Ok((cursor, first))
+        let ready = cursor.next_chunk(FIRST_KEYS, usize::MAX)?;
+        let current = view.revision();
+        let revision = if request.revision > 0 {
+            request.revision
+        } else {
+            current
+        };
+        Ok((cursor, ready, current, revision))
     };
-    let (cursor, first) = member.pool.run(0, opened).await??;
+    let (cursor, ready, current, revision) = member.pool.run(0, opened).await??;
     let parts = Parts {
         bytes_max: member.config.max_request_bytes,
         keys_max: FIRST_KEYS,
@@ -54,7 +55,7 @@ pub async fn start(
         current,
         revision,
         cursor,
-        ready: first,
+        ready,
     };
     Ok(Box::pin(stream::unfold(Some(parts), |parts| async move {
         let parts = parts?;
