@@ -7,10 +7,11 @@ mod publish;
 pub use leadership::LeadershipView;
 
 use crate::{
-    alarms::Quota, compactor, config::Config, lease::Leases, metrics::Metrics, propose::RequestIds,
-    read::ReadPool,
+    alarms::Quota, api::OpenStreams, compactor, config::Config, lease::Leases, metrics::Metrics,
+    propose::RequestIds, read::ReadPool,
 };
-use std::sync::Arc;
+use futures_util::FutureExt as _;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 use sternpost_raft::{Identity, RaftNode};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -37,6 +38,8 @@ pub struct Member {
     pub leases: Leases,
     /// Where long reads run.
     pub pool: ReadPool,
+    /// Streamed ranges under way.
+    pub streams: OpenStreams,
     /// Numbers for commands.
     pub request_ids: RequestIds,
     published: CancellationToken,
@@ -55,6 +58,7 @@ impl Member {
             quota: Quota::new(config.effective_quota_bytes()),
             leases: Leases::new(&config),
             pool: ReadPool::new(),
+            streams: OpenStreams::default(),
             request_ids: RequestIds::new(identity.member_id),
             published: CancellationToken::new(),
             stopping: CancellationToken::new(),
@@ -74,8 +78,14 @@ impl Member {
     fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
-            // `None`: cut off at an await, which leaves no state half done.
-            let _ = stopping.run_until_cancelled_owned(task).await;
+            let task = AssertUnwindSafe(stopping.run_until_cancelled_owned(task));
+            // Cut off at an await, a task leaves nothing half done. One that
+            // panics met a broken invariant: a member without it, say one
+            // that never expires a lease, must not go on.
+            if task.catch_unwind().await.is_err() {
+                tracing::error!("a task of this member has panicked; the process ends");
+                std::process::abort();
+            }
         });
     }
 

@@ -14,6 +14,8 @@ pub mod status;
 pub mod validate;
 mod watch;
 
+pub use range_stream::OpenStreams;
+
 use crate::member::Member;
 use std::sync::Arc;
 use sternpost_proto::{

@@ -4,8 +4,12 @@
 use super::status::ApiError;
 use crate::member::Member;
 use futures_util::{Stream, stream};
+use parking_lot::Mutex;
 use prost::Message as _;
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Weak},
+};
 use sternpost_proto::{etcdserverpb as pb, mvccpb};
 use sternpost_storage::{RangeCursor, ReadError};
 use tonic::Status;
@@ -17,6 +21,45 @@ pub type RangeStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse,
 const FIRST_KEYS: usize = 10;
 /// Keys of a part at most.
 const KEYS_MAX: usize = 1 << 16;
+
+/// What a stream reads from. It pins a state of the store, so it is taken away
+/// from a stream whose revision is compacted, also from one that stands still.
+type Pinned = Mutex<Option<RangeCursor>>;
+
+/// The open streams of a member.
+#[derive(Default)]
+pub struct OpenStreams(Mutex<Vec<OpenStream>>);
+
+struct OpenStream {
+    revision: i64,
+    cursor: Weak<Pinned>,
+}
+
+impl OpenStreams {
+    /// Takes a cursor into custody.
+    fn add(&self, revision: i64, cursor: RangeCursor) -> Arc<Pinned> {
+        let pinned = Arc::new(Mutex::new(Some(cursor)));
+        let cursor = Arc::downgrade(&pinned);
+        let mut streams = self.0.lock();
+        streams.retain(|stream| stream.cursor.strong_count() > 0);
+        streams.push(OpenStream { revision, cursor });
+        pinned
+    }
+
+    /// The store is compacted at this revision: as in etcd, streams that read
+    /// below it end. A cursor that is being read is left to its reader, which
+    /// looks by itself.
+    pub fn end_below(&self, revision: i64) {
+        for stream in self.0.lock().iter() {
+            if stream.revision < revision
+                && let Some(pinned) = stream.cursor.upgrade()
+                && let Some(mut cursor) = pinned.try_lock()
+            {
+                cursor.take();
+            }
+        }
+    }
+}
 
 /// Opens a stream for a checked request.
 pub async fn start(
@@ -51,10 +94,10 @@ pub async fn start(
     let parts = Parts {
         bytes_max: member.config.max_request_bytes,
         keys_max: FIRST_KEYS,
+        cursor: member.streams.add(revision, cursor),
         member,
         current,
         revision,
-        cursor,
         ready,
     };
     Ok(Box::pin(stream::unfold(Some(parts), |parts| async move {
@@ -73,7 +116,7 @@ struct Parts {
     current: i64,
     /// The revision that is read.
     revision: i64,
-    cursor: RangeCursor,
+    cursor: Arc<Pinned>,
     /// The next part to send. Whether it is the last one is known once the
     /// cursor was asked for another.
     ready: Vec<mvccpb::KeyValue>,
@@ -84,35 +127,50 @@ struct Parts {
 impl Parts {
     /// The next part, and the rest unless it is the last.
     async fn next(mut self) -> Result<(pb::RangeStreamResponse, Option<Self>), ApiError> {
-        self.check_compaction()?;
-        let kvs = std::mem::take(&mut self.ready);
-        if kvs.is_empty() {
-            return Ok(self.last(kvs));
-        }
-        self.size_next(&kvs);
-        let member = self.member.clone();
-        let ahead = move || -> Result<Self, ReadError> {
-            self.ready = self.cursor.next_chunk(self.keys_max, self.bytes_max)?;
-            Ok(self)
-        };
-        let rest = member.pool.run(0, ahead).await??;
-        if rest.ready.is_empty() {
-            return Ok(rest.last(kvs));
-        }
-        let part = pb::RangeResponse {
-            kvs,
+        let mut part = pb::RangeResponse {
+            kvs: std::mem::take(&mut self.ready),
             ..Default::default()
         };
-        Ok((
-            pb::RangeStreamResponse {
-                range_response: Some(part),
-            },
-            Some(rest),
-        ))
+        let whole = if part.kvs.is_empty() {
+            self.whole()?
+        } else {
+            self.size_next(&part.kvs);
+            let member = self.member.clone();
+            let read_ahead = move || -> Result<_, ApiError> {
+                let whole = self.read_ahead()?;
+                Ok((self, whole))
+            };
+            let whole;
+            (self, whole) = member.pool.run(0, read_ahead).await??;
+            whole
+        };
+        // Only the last part has a header, and what counts for the whole range.
+        let is_last = self.ready.is_empty();
+        if is_last {
+            part.header = Some(self.member.header(self.current));
+            (part.more, part.count) = whole;
+        }
+        let response = pb::RangeStreamResponse {
+            range_response: Some(part),
+        };
+        Ok((response, (!is_last).then_some(self)))
     }
 
-    /// As etcd, a stream ends when what it reads is compacted: else a client
-    /// that takes its time would keep dead rows for as long.
+    /// Reads the part after this one; more and count, as known by now.
+    fn read_ahead(&mut self) -> Result<(bool, i64), ApiError> {
+        self.check_compaction()?;
+        let mut cursor = self.cursor.lock();
+        let cursor = cursor.as_mut().ok_or(ApiError::Compacted)?;
+        self.ready = cursor.next_chunk(self.keys_max, self.bytes_max)?;
+        Ok((cursor.more(), cursor.count()))
+    }
+
+    fn whole(&self) -> Result<(bool, i64), ApiError> {
+        let cursor = self.cursor.lock();
+        let cursor = cursor.as_ref().ok_or(ApiError::Compacted)?;
+        Ok((cursor.more(), cursor.count()))
+    }
+
     fn check_compaction(&self) -> Result<(), ApiError> {
         let compacted = self.member.node.reads().view().compact_revision() > self.revision;
         if compacted {
@@ -130,22 +188,5 @@ impl Parts {
         } else if bytes < self.bytes_max / 2 {
             self.keys_max = (self.keys_max * 2).min(KEYS_MAX);
         }
-    }
-
-    /// Only the last part has a header, and what counts for the whole range.
-    fn last(self, kvs: Vec<mvccpb::KeyValue>) -> (pb::RangeStreamResponse, Option<Self>) {
-        let header = Some(self.member.header(self.current));
-        let part = pb::RangeResponse {
-            header,
-            kvs,
-            more: self.cursor.more(),
-            count: self.cursor.count(),
-        };
-        (
-            pb::RangeStreamResponse {
-                range_response: Some(part),
-            },
-            None,
-        )
     }
 }

@@ -243,6 +243,13 @@ struct Driver {
     revokes: usize,
 }
 
+/// Nobody waits for a clock that has stopped.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.member.leases.followed.send_replace(u64::MAX);
+    }
+}
+
 impl Driver {
     async fn run(mut self) {
         let mut leadership = self.member.node.leadership();
@@ -313,7 +320,8 @@ impl Driver {
                 StateChange::LeaseCheckpointed(lease) => {
                     leases.countdown.checkpointed(lease, leases.now_ms())
                 }
-                StateChange::Alarms | StateChange::Members | StateChange::Compacted(_) => {}
+                StateChange::Compacted(revision) => self.member.streams.end_below(*revision),
+                StateChange::Alarms | StateChange::Members => {}
             }
         }
         leases.followed.send_replace(applied_index(&published.view));
