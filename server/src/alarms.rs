@@ -5,25 +5,16 @@
 //! its apply, when only the answer is replaced.
 
 use crate::{api::status::ApiError, member::Member};
-use parking_lot::Mutex;
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use sternpost_proto::{
     etcdserverpb::{self as pb, AlarmType, request_op::Request},
     internal::{AlarmChange, command::Verb},
 };
-use sternpost_raft::RaftNode;
 
 /// What a put costs beside its key and value.
 const PUT_OVERHEAD_BYTES: u64 = 256;
 /// What a lease costs.
 pub const LEASE_COST_BYTES: u64 = 64;
-/// How long a measured size is good for. Between two measures each accepted
-/// request counts with its cost.
-const MEASURE_EVERY: Duration = Duration::from_millis(100);
-
 /// What a put may add to the store.
 pub fn put_cost(request: &pb::PutRequest) -> u64 {
     PUT_OVERHEAD_BYTES + request.key.len() as u64 + request.value.len() as u64
@@ -44,14 +35,10 @@ fn op_cost(op: &pb::RequestOp) -> u64 {
     }
 }
 
-/// The limit on `dbSize`, and the size as last measured.
+/// The limit on `dbSize`.
 pub struct Quota {
     /// `None`: no limit.
     limit_bytes: Option<u64>,
-    measured_bytes: AtomicU64,
-    /// Costs accepted since the last measure.
-    pending_bytes: AtomicU64,
-    measured_at: Mutex<Option<Instant>>,
     /// A proposal that raises the alarm is under way.
     raising: AtomicBool,
 }
@@ -61,83 +48,25 @@ impl Quota {
     pub fn new(limit_bytes: Option<u64>) -> Self {
         Self {
             limit_bytes,
-            measured_bytes: AtomicU64::new(0),
-            pending_bytes: AtomicU64::new(0),
-            measured_at: Mutex::new(None),
             raising: AtomicBool::new(false),
         }
     }
 
-    /// Whether a request of this cost still fits. Counts it if so.
-    fn admit(&self, cost: u64, now: Instant, measure: impl Fn() -> u64) -> bool {
-        let Some(limit) = self.limit_bytes else {
-            return true;
-        };
-        if cost == 0 {
-            return true;
-        }
-        self.measure_if_stale(now, &measure);
-        if self.estimate() + cost >= limit {
-            // The estimate is only that: refuse by the real size alone.
-            self.measure(now, &measure);
-            if self.measured_bytes.load(Relaxed) + cost >= limit {
-                return false;
-            }
-        }
-        self.pending_bytes.fetch_add(cost, Relaxed);
-        true
-    }
-
-    /// Whether the size has reached the limit.
-    fn is_reached(&self, now: Instant, measure: impl Fn() -> u64) -> bool {
+    /// Whether the store has no room for a request of this cost. `known` is
+    /// the size at hand; only if that says full is it measured.
+    fn is_exceeded(&self, cost: u64, known: u64, measure: impl Fn() -> u64) -> bool {
         let Some(limit) = self.limit_bytes else {
             return false;
         };
-        if self.estimate() < limit {
-            return false;
-        }
-        self.measure(now, &measure);
-        self.measured_bytes.load(Relaxed) >= limit
+        known.saturating_add(cost) >= limit && measure().saturating_add(cost) >= limit
     }
-
-    fn estimate(&self) -> u64 {
-        self.measured_bytes.load(Relaxed) + self.pending_bytes.load(Relaxed)
-    }
-
-    fn measure_if_stale(&self, now: Instant, measure: &impl Fn() -> u64) {
-        // Whoever finds the lock taken goes on with the numbers at hand.
-        if let Some(mut measured_at) = self.measured_at.try_lock()
-            && measured_at.is_none_or(|at| now.duration_since(at) >= MEASURE_EVERY)
-        {
-            self.store(measure());
-            *measured_at = Some(now);
-        }
-    }
-
-    fn measure(&self, now: Instant, measure: &impl Fn() -> u64) {
-        let mut measured_at = self.measured_at.lock();
-        self.store(measure());
-        *measured_at = Some(now);
-    }
-
-    fn store(&self, bytes: u64) {
-        self.pending_bytes.store(0, Relaxed);
-        self.measured_bytes.store(bytes, Relaxed);
-    }
-}
-
-fn db_bytes(node: &RaftNode) -> u64 {
-    node.reads().sizes().db_bytes
 }
 
 impl Member {
     /// Refuses what does not fit under the quota any more, and raises the
     /// alarm then: it stops all that costs space, on every member.
     pub async fn check_quota(&self, cost: u64) -> Result<(), ApiError> {
-        if self
-            .quota
-            .admit(cost, Instant::now(), || db_bytes(&self.node))
-        {
+        if cost == 0 || !self.exceeds_quota(cost) {
             return Ok(());
         }
         self.raise_no_space().await;
@@ -147,25 +76,36 @@ impl Member {
     /// After the apply of a request of this cost: its answer becomes NOSPACE
     /// if the store is full now. What it wrote stays.
     pub async fn recheck_quota(&self, cost: u64) -> Result<(), ApiError> {
-        if cost == 0
-            || !self
-                .quota
-                .is_reached(Instant::now(), || db_bytes(&self.node))
-        {
+        if cost == 0 || !self.exceeds_quota(0) {
             return Ok(());
         }
         self.raise_no_space().await;
         Err(ApiError::NoSpace)
     }
 
-    async fn raise_no_space(&self) {
-        let member_id = self.identity.member_id;
-        let active = |alarm: &pb::AlarmMember| {
-            alarm.member_id == member_id && alarm.alarm() == AlarmType::Nospace
+    fn exceeds_quota(&self, cost: u64) -> bool {
+        let reads = self.node.reads();
+        // While the alarm is on, the log refuses it anyway: don't measure for
+        // each of a flood of refused puts.
+        let measure = || {
+            if self.has_raised_no_space() {
+                u64::MAX
+            } else {
+                reads.sizes().db_bytes
+            }
         };
-        if self.node.reads().view().alarms().iter().any(active)
-            || self.quota.raising.swap(true, Relaxed)
-        {
+        self.quota.is_exceeded(cost, reads.db_bytes(), measure)
+    }
+
+    fn has_raised_no_space(&self) -> bool {
+        let view = self.node.reads().view();
+        view.alarms().iter().any(|alarm| {
+            alarm.member_id == self.identity.member_id && alarm.alarm() == AlarmType::Nospace
+        })
+    }
+
+    async fn raise_no_space(&self) {
+        if self.has_raised_no_space() || self.quota.raising.swap(true, Relaxed) {
             return;
         }
         let _lowered = Lowered(&self.quota.raising);
@@ -175,7 +115,7 @@ impl Member {
         );
         let change = AlarmChange {
             clear: false,
-            member_id,
+            member_id: self.identity.member_id,
             alarm: AlarmType::Nospace.into(),
         };
         if let Err(error) = self.propose(Verb::Alarm(change)).await {
@@ -199,7 +139,6 @@ impl Drop for Lowered<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     fn put(key: usize, value: usize) -> pb::RequestOp {
         let put = pb::PutRequest {
@@ -252,34 +191,13 @@ mod tests {
 
     #[test]
     fn the_limit_itself_is_refused() {
-        let now = Instant::now();
-        assert!(Quota::new(Some(1000)).admit(399, now, || 600));
-        assert!(!Quota::new(Some(1000)).admit(400, now, || 600));
-        assert!(Quota::new(None).admit(u64::MAX, now, || unreachable!("no limit, no measure")));
-        assert!(Quota::new(Some(0)).admit(0, now, || unreachable!("no cost, no measure")));
-    }
-
-    #[test]
-    fn accepted_costs_count_until_the_next_measure() {
         let quota = Quota::new(Some(1000));
-        let size = Cell::new(100);
-        let measures = Cell::new(0);
-        let measure = || {
-            measures.set(measures.get() + 1);
-            size.get()
-        };
-        let now = Instant::now();
-        assert!(quota.admit(500, now, measure) && quota.admit(300, now, measure));
-        assert_eq!(measures.get(), 1);
-        // The estimate says full, the store has grown by less.
-        size.set(400);
-        assert!(quota.admit(500, now, measure));
-        assert_eq!(measures.get(), 2);
-        assert!(!quota.is_reached(now, measure));
-        assert_eq!(measures.get(), 2, "900 of 1000 need no second look");
-        // By others: seen once the measure is old.
-        size.set(1000);
-        let later = now + MEASURE_EVERY;
-        assert!(!quota.admit(1, later, measure) && quota.is_reached(later, measure));
+        assert!(!quota.is_exceeded(399, 600, || unreachable!("not in question")));
+        assert!(quota.is_exceeded(400, 600, || 600));
+        assert!(
+            !quota.is_exceeded(400, 600, || 599),
+            "a new measure decides"
+        );
+        assert!(!Quota::new(None).is_exceeded(u64::MAX, u64::MAX, || unreachable!("no limit")));
     }
 }
