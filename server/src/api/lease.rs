@@ -164,8 +164,8 @@ impl LeaseService {
             ttl: -1,
             ..Default::default()
         };
-        if let Some((left_ms, granted_secs)) = self.0.lease_remaining(id).await? {
-            answer.ttl = left_ms / 1000;
+        if let Some((left_us, granted_secs)) = self.0.lease_remaining(id).await? {
+            answer.ttl = left_us / 1_000_000;
             answer.granted_ttl = granted_secs;
             if request.keys {
                 let view = self.0.node.reads().view();

@@ -32,7 +32,7 @@ const EXPIRIES_PER_TICK: usize = 1000;
 /// Revokes under way at once.
 const REVOKES_MAX: usize = 64;
 /// The rest before a failed revoke is tried again, as in etcd.
-const REVOKE_RETRY_MS: u64 = 3000;
+const REVOKE_RETRY_US: u64 = 3_000_000;
 /// Leases in one checkpoint, as in etcd.
 const CHECKPOINT_BATCH: usize = 1000;
 
@@ -46,7 +46,7 @@ pub struct Leases {
     followed: watch::Sender<u64>,
     started: Instant,
     ttl_min_secs: i64,
-    extend_ms: u64,
+    extend_us: u64,
 }
 
 impl Leases {
@@ -62,7 +62,7 @@ impl Leases {
             followed: watch::Sender::new(0),
             started: Instant::now(),
             ttl_min_secs: i64::try_from(ttl_min_ms.div_ceil(1000)).unwrap_or(TTL_MAX_SECS),
-            extend_ms: u64::try_from(election_ms).unwrap_or(u64::MAX),
+            extend_us: u64::try_from(config.election_timeout.as_micros()).unwrap_or(u64::MAX),
         }
     }
 
@@ -76,8 +76,8 @@ impl Leases {
         self.countdown.by_deadline()
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Waits until the clock knows what the entry at this index did.
@@ -94,7 +94,7 @@ impl Leases {
     fn load(&self, leases: &[LeaseInfo], term: u64) {
         self.countdown.clear();
         self.countdown
-            .reconcile(leases, self.extend_ms, self.now_ms());
+            .reconcile(leases, self.extend_us, self.now_us());
         self.term.store(term, SeqCst);
         self.wake_waiters();
     }
@@ -110,7 +110,7 @@ impl Member {
     /// Renews a lease; 0 if there is none. The common case answers at once.
     pub async fn renew_lease(&self, id: i64) -> Result<i64, ApiError> {
         if let Some(term) = self.counting_term() {
-            match self.leases.countdown.renew(id, self.leases.now_ms()) {
+            match self.leases.countdown.renew(id, self.leases.now_us()) {
                 Renewal::Renewed(ttl_secs) => {
                     self.metrics.lease.renewed.inc();
                     return Ok(ttl_secs);
@@ -126,11 +126,11 @@ impl Member {
         Box::pin(self.renew_lease_slowly(id)).await
     }
 
-    /// Milliseconds left and granted seconds, `None` if there is no such lease.
+    /// Microseconds left and granted seconds, `None` if there is no such lease.
     pub async fn lease_remaining(&self, id: i64) -> Result<Option<(i64, i64)>, ApiError> {
         let deadline = Instant::now() + self.config.request_timeout();
         let term = self.wait_to_count_leases(deadline).await?;
-        let remaining = self.leases.countdown.remaining(id, self.leases.now_ms());
+        let remaining = self.leases.countdown.remaining(id, self.leases.now_us());
         // Read while the term ended: the number may be anything.
         if self.counting_term() == Some(term) {
             Ok(remaining)
@@ -172,7 +172,7 @@ impl Member {
         loop {
             let term = self.wait_to_count_leases(deadline).await?;
             followed.borrow_and_update();
-            match self.leases.countdown.renew(id, self.leases.now_ms()) {
+            match self.leases.countdown.renew(id, self.leases.now_us()) {
                 Renewal::Renewed(ttl_secs) => {
                     self.metrics.lease.renewed.inc();
                     return Ok(ttl_secs);
@@ -310,7 +310,7 @@ impl Driver {
                     metrics.granted.inc();
                     metrics.ttl.observe(lease.ttl_secs as f64);
                     if self.term.is_some() {
-                        leases.countdown.granted(lease, leases.now_ms());
+                        leases.countdown.granted(lease, leases.now_us());
                     }
                 }
                 StateChange::LeaseRevoked(id) => {
@@ -318,7 +318,7 @@ impl Driver {
                     leases.countdown.revoked(id.0);
                 }
                 StateChange::LeaseCheckpointed(lease) => {
-                    leases.countdown.checkpointed(lease, leases.now_ms())
+                    leases.countdown.checkpointed(lease, leases.now_us())
                 }
                 StateChange::Compacted(revision) => self.member.streams.end_below(*revision),
                 StateChange::Alarms | StateChange::Members => {}
@@ -334,7 +334,7 @@ impl Driver {
             && let Some(known) = read_leases(&self.member, view).await
         {
             let leases = &self.member.leases;
-            leases.countdown.reconcile(&known, 0, leases.now_ms());
+            leases.countdown.reconcile(&known, 0, leases.now_us());
         }
         self.member.leases.followed.send_replace(index);
     }
@@ -343,10 +343,10 @@ impl Driver {
         let leases = &self.member.leases;
         let room = EXPIRIES_PER_TICK.saturating_sub(self.expired.len());
         self.expired
-            .extend(leases.countdown.take_expired(room, leases.now_ms()));
+            .extend(leases.countdown.take_expired(room, leases.now_us()));
         let due = leases
             .countdown
-            .take_checkpoints(CHECKPOINT_BATCH, leases.now_ms());
+            .take_checkpoints(CHECKPOINT_BATCH, leases.now_us());
         if !due.is_empty() {
             self.under_way
                 .push(Box::pin(checkpoint(self.member.clone(), due)));
@@ -393,7 +393,7 @@ async fn revoke(member: Arc<Member>, id: i64, term: u64) -> Done {
             let leases = &member.leases;
             leases
                 .countdown
-                .retry_expiry(id, leases.now_ms().saturating_add(REVOKE_RETRY_MS));
+                .retry_expiry(id, leases.now_us().saturating_add(REVOKE_RETRY_US));
         }
     }
     Done::Revoke
@@ -417,7 +417,7 @@ async fn checkpoint(member: Arc<Member>, due: Vec<(i64, i64)>) -> Done {
     for (id, left_secs) in due {
         leases
             .countdown
-            .checkpoint_ended(id, left_secs, leases.now_ms());
+            .checkpoint_ended(id, left_secs, leases.now_us());
     }
     leases.wake_waiters();
     Done::Checkpoint
