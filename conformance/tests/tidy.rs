@@ -259,12 +259,15 @@ fn files_only_in_tests() -> Vec<PathBuf> {
     for (path, text) in sources() {
         let dir = path.parent().expect("a source is in a directory");
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        for two in lines.windows(2).filter(|two| two[0] == "#[cfg(test)]") {
-            let name = two[1]
-                .rsplit(' ')
-                .next()
-                .and_then(|word| word.strip_suffix(';'));
-            if let Some(name) = name.filter(|_| two[1].contains("mod ")) {
+        for (number, _) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| **line == "#[cfg(test)]")
+        {
+            let mut below = lines[number + 1..].iter();
+            let item = below.find(|line| !line.starts_with("#["));
+            let name = item.and_then(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+            if let Some(name) = name {
                 found.push(dir.join(format!("{name}.rs")));
                 found.push(path.with_extension("").join(format!("{name}.rs")));
             }
