@@ -91,6 +91,14 @@ impl Process {
         guard.ready
     }
 
+    /// Waits until it has logged anything, or has ended.
+    pub fn wait_first_line(&self, limit: Duration) {
+        let (log, changed) = &*self.log;
+        let guard = log.lock().expect("the log reader never panics");
+        let silent = |log: &mut Log| log.tail.is_empty() && !log.ended;
+        let _said = changed.wait_timeout_while(guard, limit, silent);
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -155,14 +163,15 @@ fn follow(lines: impl BufRead, mut file: File, log: &(Mutex<Log>, Condvar)) {
         let Ok(line) = line else { break };
         let _ = writeln!(file, "{line}");
         let mut log_now = log.0.lock().expect("no holder panics");
-        if line.contains(READY) && !log_now.ready {
-            log_now.ready = true;
-            log.1.notify_all();
-        }
+        let news = log_now.tail.is_empty() || line.contains(READY);
+        log_now.ready |= line.contains(READY);
         if log_now.tail.len() == TAIL {
             log_now.tail.pop_front();
         }
         log_now.tail.push_back(line);
+        if news {
+            log.1.notify_all();
+        }
     }
     log.0.lock().expect("no holder panics").ended = true;
     log.1.notify_all();

@@ -132,7 +132,7 @@ impl Server {
     /// Starts the process; false when it ended before it was ready.
     fn launch(&mut self) -> bool {
         self.process = None;
-        let process = Process::start(&self.kind.program(), &self.arguments(), &self.log_path());
+        let process = self.spawn();
         let ready = process.wait_ready(START_LIMIT);
         if ready {
             let address = format!("127.0.0.1:{}", self.ports.0);
@@ -144,6 +144,10 @@ impl Server {
         }
         self.process = Some(process);
         ready
+    }
+
+    fn spawn(&self) -> Process {
+        Process::start(&self.kind.program(), &self.arguments(), &self.log_path())
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -288,13 +292,35 @@ impl Target {
     /// # Panics
     /// When it does not come up.
     pub fn restart(&mut self) {
+        if let Err(log) = self.try_restart() {
+            panic!("{} does not restart:\n{log}", self.name());
+        }
+    }
+
+    /// The same where a refusal to start is an answer; its last log lines are returned.
+    ///
+    /// # Errors
+    /// When it ends before it is ready.
+    ///
+    /// # Panics
+    /// When it is not ours, or neither ends nor gets ready.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        if self.own_mut().launch() {
+            return Ok(());
+        }
+        Err(self.log_tail())
+    }
+
+    /// Starts it again and kills it as soon as it has said a word.
+    ///
+    /// # Panics
+    /// When it is not ours.
+    pub fn kill_while_starting(&mut self) {
         let server = self.own_mut();
-        assert!(
-            server.launch(),
-            "{} does not restart:\n{}",
-            server.kind.name(),
-            server.log_text()
-        );
+        server.process = None;
+        let mut process = server.spawn();
+        process.wait_first_line(START_LIMIT);
+        process.kill();
     }
 
     fn with_own_endpoint(mut self) -> Self {

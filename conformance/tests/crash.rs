@@ -1,0 +1,32 @@
+//! kill -9 under mixed load, restart, and everything that was promised is there.
+//!
+//! `STERNPOST_ROUNDS` (default 4) rounds on one data directory.
+
+use sternpost_conformance::ledger::round::Rounds;
+use sternpost_conformance::target::{Kind, Plan, Target};
+
+const SEED: u64 = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_loses_nothing() {
+    let rounds = std::env::var("STERNPOST_ROUNDS").unwrap_or_else(|_| "4".to_owned());
+    let rounds: u32 = rounds.parse().expect("STERNPOST_ROUNDS is a number");
+    let mut run = Rounds::new(SEED);
+    let mut target = Plan::new(Kind::Sternpost).start();
+    let mut hashes = 0;
+    for round in 0..rounds {
+        run.load_and_crash(&mut target, Target::kill).await;
+        if run.one_in(3) {
+            target.kill_while_starting();
+        }
+        target.restart();
+        match run.check(&target).await {
+            Ok(seen) => {
+                println!("round {round}: {seen:?}");
+                hashes += seen.hashes;
+            }
+            Err(wrong) => panic!("round {round}:\n{}", wrong.join("\n")),
+        }
+    }
+    assert!(hashes > 0, "no hash was compared");
+}

@@ -1,0 +1,68 @@
+//! Power loss under mixed load: what was acknowledged was synced.
+//!
+//! Takes root for the loop device. Where that is missing the tests say so and
+//! pass, unless `STERNPOST_POWER=required`. `STERNPOST_POWER_ROUNDS` (default 2)
+//! rounds on one disk.
+
+use sternpost_conformance::ledger::round::Rounds;
+use sternpost_conformance::power::Disk;
+use sternpost_conformance::target::{Kind, Plan, Target};
+
+const SEED: u64 = 5;
+/// A server that never syncs is found out within so many rounds.
+const FOUND_OUT_WITHIN: u32 = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_loss_loses_nothing() {
+    let rounds = std::env::var("STERNPOST_POWER_ROUNDS").unwrap_or_else(|_| "2".to_owned());
+    let rounds: u32 = rounds.parse().expect("STERNPOST_POWER_ROUNDS is a number");
+    let Some(disk) = disk() else { return };
+    let mut target = plan(&disk).start();
+    if let Err(wrong) = lose_power(&disk, &mut target, rounds).await {
+        panic!("{}", wrong.join("\n"));
+    }
+}
+
+/// Without this the test above might pass because the disk forgets nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_sync_is_found_out() {
+    let Some(disk) = disk() else { return };
+    let mut target = plan(&disk).without_fsync().start();
+    let found = lose_power(&disk, &mut target, FOUND_OUT_WITHIN).await;
+    let wrong = found.expect_err("a log that is not synced loses what was acknowledged");
+    println!(
+        "found out: {}",
+        wrong[0].chars().take(400).collect::<String>()
+    );
+}
+
+async fn lose_power(disk: &Disk, target: &mut Target, rounds: u32) -> Result<(), Vec<String>> {
+    let mut run = Rounds::new(SEED);
+    for round in 0..rounds {
+        let crash = |target: &mut Target| {
+            disk.lose_power();
+            target.kill();
+        };
+        run.load_and_crash(target, crash).await;
+        disk.power_on();
+        target.try_restart().map_err(|log| vec![log])?;
+        println!("round {round}: {:?}", run.check(target).await?);
+    }
+    Ok(())
+}
+
+fn plan(disk: &Disk) -> Plan {
+    Plan::new(Kind::Sternpost).data_dir(&disk.mount_point().join("data"))
+}
+
+fn disk() -> Option<Disk> {
+    match Disk::create() {
+        Ok(disk) => Some(disk),
+        Err(why) => {
+            let required = std::env::var("STERNPOST_POWER").is_ok_and(|word| word == "required");
+            assert!(!required, "no disk that can lose power: {why}");
+            println!("NOT TESTED: no disk that can lose power here: {why}");
+            None
+        }
+    }
+}
