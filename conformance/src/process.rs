@@ -72,23 +72,14 @@ impl Process {
         }
     }
 
-    /// Waits for the ready line. False when the process ended first.
-    ///
-    /// # Panics
-    /// When neither happens within `limit`.
+    /// Waits for the ready line. False when the process ends first, or is not ready in time.
     #[must_use]
     pub fn wait_ready(&self, limit: Duration) -> bool {
         let (log, changed) = &*self.log;
         let guard = log.lock().expect("the log reader never panics");
-        let (guard, timeout) = changed
-            .wait_timeout_while(guard, limit, |log| !log.ready && !log.ended)
-            .expect("the log reader never panics");
-        assert!(
-            !timeout.timed_out(),
-            "no ready line within {limit:?}:\n{}",
-            joined(&guard.tail)
-        );
-        guard.ready
+        let waits = |log: &mut Log| !log.ready && !log.ended;
+        let waited = changed.wait_timeout_while(guard, limit, waits);
+        waited.expect("the log reader never panics").0.ready
     }
 
     /// Waits until it has logged anything, or has ended.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// From the start to the first answer, on a machine that is very busy.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// Somebody else may take a port between our look and the server's bind.
 const START_TRIES: usize = 5;
 
@@ -129,7 +129,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts the process; false when it ended before it was ready.
+    /// Starts the process; false when it did not get ready.
     fn launch(&mut self) -> bool {
         self.process = None;
         let process = self.spawn();
@@ -300,10 +300,10 @@ impl Target {
     /// The same where a refusal to start is an answer; its last log lines are returned.
     ///
     /// # Errors
-    /// When it ends before it is ready.
+    /// When it does not get ready.
     ///
     /// # Panics
-    /// When it is not ours, or neither ends nor gets ready.
+    /// When it is not ours.
     pub fn try_restart(&mut self) -> Result<(), String> {
         if self.own_mut().launch() {
             return Ok(());
