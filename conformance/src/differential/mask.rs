@@ -100,6 +100,18 @@ pub const MASKS: &[Mask] = &[
         },
     },
     Mask {
+        what: "Status.errors: runs of spaces",
+        why: "Go's text form of a message varies them on purpose from build to build",
+        apply: |_, reply| {
+            if let Reply::Status(status) = reply {
+                for text in &mut status.errors {
+                    let words: Vec<&str> = text.split_whitespace().collect();
+                    *text = words.join(" ");
+                }
+            }
+        },
+    },
+    Mask {
         what: "MemberList: ID (only zero or not), URLs (only how many)",
         why: "hold a port of the test's run, or its hash",
         apply: |_, reply| {

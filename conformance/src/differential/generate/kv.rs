@@ -99,6 +99,11 @@ impl Generator {
             request.min_create_revision = 0;
             request.max_create_revision = 0;
         }
+        // The reference takes a target without an order and then sorts, and cuts, each
+        // chunk by itself: which keys come depends on a heuristic. Not imitated.
+        if request.sort_order == 0 {
+            request.sort_target = 0;
+        }
         Op::RangeStream(request)
     }
 
