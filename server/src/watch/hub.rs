@@ -206,7 +206,10 @@ impl Hub {
     /// Serves the watcher whose turn it is, or begins to read for it.
     fn begin_turn(&self) -> Option<JoinHandle<Turn>> {
         let view = self.node.reads().view();
-        let from = self.with(|delivery| delivery.next_turn(&view))?;
+        let from = self.with(|delivery| {
+            delivery.cancel_compacted(view.compact_revision());
+            delivery.next_turn()
+        })?;
         let behind = view.revision() - from;
         let read = move || {
             let history = view.history(from, TURN_REVISIONS_MAX, TURN_BYTES_MAX);
@@ -220,8 +223,13 @@ impl Hub {
     }
 
     fn serve(&self, (from, view, history): Turn) {
+        let compacted = self.node.reads().view().compact_revision();
         match history {
-            Ok(history) => self.with(|delivery| delivery.catch_up(from, &history, &view)),
+            Ok(history) => self.with(|delivery| {
+                // Who came or was compacted during the read is not served by it.
+                delivery.cancel_compacted(compacted);
+                delivery.catch_up(from, &history, &view);
+            }),
             Err(error) => {
                 tracing::error!(%error, from, "history can't be read; the watch streams that need it end");
                 self.with(|delivery| delivery.end_catching_up(End::Fault));

@@ -4,10 +4,11 @@ mod kv;
 mod lease;
 mod maintenance;
 mod stream;
+mod watch;
 
 use super::{routes, status::ApiError};
 use crate::{config::Config, member::Member, metrics::Metrics};
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use sternpost_proto::{
     etcdserverpb::{
         self as pb, auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient,
@@ -22,6 +23,10 @@ use tonic::Status;
 
 const MEMBER_ID: u64 = 0x2e12_59d4_15f2_a040;
 const CLUSTER_ID: u64 = 0x0482_7530_5ad8_3d27;
+const IDENTITY: Identity = Identity {
+    member_id: MEMBER_ID,
+    cluster_id: CLUSTER_ID,
+};
 
 /// A member on a directory of its own, and clients that need no network.
 struct Bench {
@@ -53,6 +58,36 @@ fn config() -> Config {
     }
 }
 
+/// A founding member, without a word about itself.
+fn founder(id: u64) -> Node {
+    Node {
+        id,
+        name: String::new(),
+        peer_urls: vec!["http://127.0.0.1:2380".to_owned()],
+        client_urls: Vec::new(),
+    }
+}
+
+/// How a founding node is opened.
+fn options(directory: &Path, config: &Config, members: Vec<Node>) -> NodeOptions {
+    NodeOptions {
+        wal_dir: directory.join("wal"),
+        storage: StorageOptions::at(directory.join("state")),
+        bootstrap: Bootstrap::New {
+            identity: IDENTITY,
+            members,
+        },
+        heartbeat_interval: config.heartbeat_interval,
+        election_timeout: config.election_timeout,
+        snapshot_entries: config.snapshot_count,
+        catchup_entries: config.snapshot_catchup_entries,
+        unsafe_no_fsync: true,
+        compaction_batch: config.compaction_batch(),
+        compaction_sleep: Duration::ZERO,
+        observer: Arc::new(Panics),
+    }
+}
+
 impl Bench {
     async fn start() -> Self {
         Self::with(config()).await
@@ -64,32 +99,7 @@ impl Bench {
     }
 
     async fn on(directory: Arc<TempDir>, config: Config) -> Self {
-        let identity = Identity {
-            member_id: MEMBER_ID,
-            cluster_id: CLUSTER_ID,
-        };
-        let founder = Node {
-            id: MEMBER_ID,
-            name: String::new(),
-            peer_urls: vec!["http://127.0.0.1:2380".to_owned()],
-            client_urls: Vec::new(),
-        };
-        let options = NodeOptions {
-            wal_dir: directory.path().join("wal"),
-            storage: StorageOptions::at(directory.path().join("state")),
-            bootstrap: Bootstrap::New {
-                identity,
-                members: vec![founder],
-            },
-            heartbeat_interval: config.heartbeat_interval,
-            election_timeout: config.election_timeout,
-            snapshot_entries: config.snapshot_count,
-            catchup_entries: config.snapshot_catchup_entries,
-            unsafe_no_fsync: true,
-            compaction_batch: config.compaction_batch(),
-            compaction_sleep: Duration::ZERO,
-            observer: Arc::new(Panics),
-        };
+        let options = options(directory.path(), &config, vec![founder(MEMBER_ID)]);
         let node = RaftNode::open(options).unwrap();
         let member = Member::start(config, node, Metrics::default());
         member.wait_published().await;

@@ -134,21 +134,24 @@ impl Delivery {
         self.registry.has_turns()
     }
 
-    /// The revision from which history is wanted next. Watchers that need
-    /// what the view no longer has are canceled first.
-    pub fn next_turn(&mut self, view: &ReadView) -> Option<i64> {
-        let compacted = view.compact_revision();
-        for watcher in self.registry.catching_up_in(i64::MIN, compacted - 1) {
+    /// Cancels the watchers in line that need what is compacted.
+    pub fn cancel_compacted(&mut self, compact_revision: i64) {
+        for watcher in self.registry.catching_up_in(i64::MIN, compact_revision - 1) {
             let Watch { session, id, .. } = self.registry.get(watcher).watch;
             self.forget(session, id);
             let notice = Notice {
                 watch_id: id,
                 canceled: true,
-                compact_revision: compacted,
+                compact_revision,
                 ..Notice::default()
             };
             self.notify(session, notice);
         }
+    }
+
+    /// The revision from which history is wanted next. No watcher may need
+    /// more than there is: see [`Delivery::cancel_compacted`].
+    pub fn next_turn(&mut self) -> Option<i64> {
         let watcher = self.registry.next_turn()?;
         Some(self.registry.get(watcher).watch.next_revision)
     }

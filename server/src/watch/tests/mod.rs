@@ -114,7 +114,8 @@ impl World {
     /// Reads history for the watcher whose turn it is.
     fn read_history(&mut self, revisions_max: usize) -> Option<Turn> {
         let view = self.reads.view();
-        let from = self.delivery.next_turn(&view)?;
+        self.delivery.cancel_compacted(view.compact_revision());
+        let from = self.delivery.next_turn()?;
         let history = view
             .history(from, revisions_max, usize::MAX)
             .expect("not compacted");
@@ -126,6 +127,8 @@ impl World {
     }
 
     fn serve(&mut self, turn: &Turn) {
+        self.delivery
+            .cancel_compacted(self.reads.view().compact_revision());
         self.delivery.catch_up(turn.from, &turn.history, &turn.view);
     }
 
