@@ -76,7 +76,14 @@ impl Format for Features {
     const PLACEHOLDER: &'static str = "Name=true|false,…";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let mut on = GATES.map(|gate| gate.default);
+        Self(GATES.map(|gate| gate.default)).with(text)
+    }
+}
+
+impl Features {
+    /// The same with the gates of `text` switched.
+    pub fn with(self, text: &str) -> Result<Self, String> {
+        let mut on = self.0;
         let mut given = [false; GATES.len()];
         let mut stages = Vec::new();
         for part in text

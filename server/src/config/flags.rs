@@ -98,6 +98,15 @@ impl Flag {
     }
 }
 
+/// Why a text is no value of a flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadValue {
+    /// In etcd's words.
+    pub why: String,
+    /// etcd would notice only after all flags are read.
+    pub late: bool,
+}
+
 macro_rules! flags {
     ($(
         $group:ident:
@@ -128,10 +137,15 @@ macro_rules! flags {
             }
 
             /// Sets one flag; `None` if there is none of that name.
-            pub(super) fn set(&mut self, name: &str, text: &str) -> Option<Result<(), String>> {
+            pub(super) fn set(&mut self, name: &str, text: &str) -> Option<Result<(), BadValue>> {
                 match name.replace('-', "_").as_str() {
                     $($(
-                        stringify!($field) => Some(<$format as Format>::parse(text).map(|value| self.$field = value)),
+                        stringify!($field) => Some(
+                            <$format as Format>::parse(text).map(|value| self.$field = value).map_err(|why| BadValue {
+                                why,
+                                late: <$format as Format>::CHECKED_LATE,
+                            }),
+                        ),
                     )+)+
                     _ => None,
                 }

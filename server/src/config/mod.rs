@@ -3,16 +3,22 @@
 //! `flags` is the one table; everything else derives from it. Nothing here
 //! opens a file of the data directory or a socket.
 
+mod check;
 mod cluster;
 mod features;
 mod flags;
+mod help;
+mod relics;
+mod sources;
 mod urls;
 mod values;
 
-pub use cluster::Founder;
-pub use features::Features;
+pub use cluster::{Founder, names, urls_of};
+pub use features::Stage;
 pub use flags::Config;
-pub use urls::{Scheme, Url};
+pub use help::USAGE;
+pub use sources::{Notice, Stop, load};
+pub use urls::{Scheme, Url, join as join_urls};
 pub use values::{AutoCompactionMode, ClusterState, LogFormat, LogLevel, MetricsLevel, Retention};
 
 use std::time::Duration;
@@ -58,6 +64,20 @@ impl Config {
                 })
                 .collect();
         }
+    }
+
+    /// The founding members that a text names, for tests.
+    #[cfg(test)]
+    pub fn parse_cluster(text: &str) -> Result<Vec<Founder>, String> {
+        <cluster::Cluster as values::Format>::parse(text)
+    }
+
+    /// Switches the gates that flags of old stand for.
+    fn set_gates(&mut self, gates: &[String]) -> Result<(), Notice> {
+        for gate in gates {
+            self.feature_gates = self.feature_gates.with(gate).map_err(sources::unverified)?;
+        }
+        Ok(())
     }
 
     /// The quota in bytes; `None` for no limit.
@@ -124,55 +144,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{flags::FLAGS, *};
-
-    #[test]
-    fn defaults_are_etcd_s() {
-        let config = Config::default();
-        assert_eq!(config.data_dir.to_str(), Some("default.etcd"));
-        assert_eq!(config.initial_cluster[0].name, "default");
-        assert_eq!(config.effective_quota_bytes(), Some(2 << 30));
-        assert_eq!(config.request_timeout(), Duration::from_secs(7));
-        assert_eq!(config.progress_notify_interval(), Duration::from_secs(600));
-        assert_eq!(config.auto_compaction(), None);
-    }
-
-    #[test]
-    fn every_row_sets_its_field() {
-        for flag in FLAGS.iter() {
-            let mut config = Config::bare();
-            assert_eq!(
-                config.set(&flag.name, flag.default),
-                Some(Ok(())),
-                "{}",
-                flag.name
-            );
-            assert_eq!(config, Config::bare(), "{}", flag.name);
-        }
-        assert!(Config::bare().set("no-such-flag", "").is_none());
-    }
-
-    #[test]
-    fn retention_depends_on_the_mode() {
-        let mut config = Config {
-            auto_compaction_retention: Retention::Count(2),
-            ..Config::default()
-        };
-        assert_eq!(
-            config.auto_compaction(),
-            Some(AutoCompaction::Periodic(Duration::from_secs(7200)))
-        );
-        config.auto_compaction_mode = AutoCompactionMode::Revision;
-        assert_eq!(config.auto_compaction(), Some(AutoCompaction::Revision(2)));
-    }
-
-    #[test]
-    fn a_negative_quota_is_no_quota() {
-        let config = Config {
-            quota_backend_bytes: -1,
-            ..Config::default()
-        };
-        assert_eq!(config.effective_quota_bytes(), None);
-    }
-}
+mod tests;

@@ -11,6 +11,9 @@ pub trait Format {
     const PLACEHOLDER: &'static str;
     /// How a config file writes it.
     const IN_FILE: InFile = InFile::Plain;
+    /// Whether a bad value is a mistake of spelling (usage, exit code 2) or
+    /// found by etcd's later checks (one line in the log, exit code 1).
+    const CHECKED_LATE: bool = false;
     /// The value, or why the text can't be one.
     fn parse(text: &str) -> Result<Self::Value, String>;
 }
@@ -24,8 +27,9 @@ pub enum InFile {
     Nanoseconds,
 }
 
-fn not(text: &str, what: &str) -> String {
-    format!("{text:?} is not {what}")
+/// What Go says about any number, boolean or duration it can not read.
+fn parse_error() -> String {
+    "parse error".to_owned()
 }
 
 /// Any text.
@@ -57,7 +61,7 @@ impl Format for Bool {
         match text {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err(not(text, "a boolean (true or false)")),
+            _ => Err(parse_error()),
         }
     }
 }
@@ -78,11 +82,11 @@ fn whole(text: &str) -> Result<i128, String> {
     };
     let body = body.replace('_', "");
     if body.starts_with(['+', '-']) {
-        return Err(not(text, "a whole number"));
+        return Err(parse_error());
     }
     i128::from_str_radix(&body, radix)
         .map(|number| sign * number)
-        .map_err(|_| not(text, "a whole number"))
+        .map_err(|_| parse_error())
 }
 
 macro_rules! number {
@@ -93,7 +97,11 @@ macro_rules! number {
             type Value = $type;
             const PLACEHOLDER: &'static str = "number";
             fn parse(text: &str) -> Result<$type, String> {
-                <$type>::try_from(whole(text)?).map_err(|_| format!("{text} is out of range"))
+                let number = whole(text)?;
+                if number < 0 && <$type>::MIN == 0 {
+                    return Err(parse_error());
+                }
+                <$type>::try_from(number).map_err(|_| "value out of range".to_owned())
             }
         }
     };
@@ -149,7 +157,7 @@ impl Format for Span {
 /// Parses Go's duration syntax; negative ones are refused, since no flag
 /// gives them a meaning.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || not(text, "a duration (such as 300ms, 10s or 1h30m)");
+    let wrong = parse_error;
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Ok(Duration::ZERO);
@@ -181,7 +189,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     // Go keeps a duration in 63 bits of nanoseconds.
     if nanos >= i64::MAX as f64 {
-        return Err(format!("{text} is out of range"));
+        return Err("value out of range".to_owned());
     }
     Ok(Duration::from_nanos(nanos.round() as u64))
 }
@@ -220,13 +228,19 @@ impl Format for Urls {
 }
 
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
+        late: $late:literal, else $other:expr
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$variant_doc])* $variant),+ }
 
         impl $name {
             /// The value as the flag spells it.
+            // Not every choice is printed.
+            #[allow(dead_code)]
             pub fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -235,10 +249,11 @@ macro_rules! choice {
         impl Format for $name {
             type Value = Self;
             const PLACEHOLDER: &'static str = choice!(@join $($text),+);
+            const CHECKED_LATE: bool = $late;
             fn parse(text: &str) -> Result<Self, String> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(format!("{text:?} is not one of {}", Self::PLACEHOLDER)),
+                    _ => ($other)(text),
                 }
             }
         }
@@ -254,6 +269,7 @@ choice!(
         /// Revisions.
         Revision = "revision",
     }
+    late: true, else |text| Err(format!("unknown auto-compaction-mode {text:?}"))
 );
 choice!(
     /// Whether this start founds the cluster.
@@ -263,6 +279,7 @@ choice!(
         /// The cluster runs already.
         Existing = "existing",
     }
+    late: false, else |_| Err("invalid value".to_owned())
 );
 choice!(
     /// The least severe message that is logged.
@@ -280,6 +297,7 @@ choice!(
         /// The last words only.
         Fatal = "fatal",
     }
+    late: false, else |text| Err(format!("unrecognized level: {text:?}"))
 );
 choice!(
     /// The shape of a log line.
@@ -289,15 +307,17 @@ choice!(
         /// Columns, for people.
         Console = "console",
     }
+    late: true, else |text| Err(format!("unknown log format: {text}, supported values json, console"))
 );
 choice!(
-    /// How much is measured.
+    /// How much is measured. As in etcd, any other word means `basic`.
     MetricsLevel {
         /// etcd's default.
         Basic = "basic",
         /// With a latency histogram per RPC.
         Extensive = "extensive",
     }
+    late: false, else |_| Ok(Self::Basic)
 );
 
 /// `auto-compaction-retention`: its meaning depends on the mode.
@@ -312,13 +332,16 @@ pub enum Retention {
 impl Format for Retention {
     type Value = Self;
     const PLACEHOLDER: &'static str = "0|number|duration";
+    const CHECKED_LATE: bool = true;
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::Count(0));
         }
         match text.parse() {
             Ok(count) => Ok(Self::Count(count)),
-            Err(_) => duration(text).map(Self::Time),
+            Err(_) => duration(text).map(Self::Time).map_err(|_| {
+                format!("error parsing CompactionRetention: time: invalid duration {text:?}")
+            }),
         }
     }
 }
@@ -364,7 +387,7 @@ mod tests {
         assert_eq!(LogLevel::parse("warn"), Ok(LogLevel::Warn));
         assert_eq!(
             LogLevel::parse("loud"),
-            Err("\"loud\" is not one of debug|info|warn|error|panic|fatal".to_owned())
+            Err("unrecognized level: \"loud\"".to_owned())
         );
     }
 
