@@ -1,1 +1,178 @@
-//! Tower layers of the client port: metrics, deadlines, limits.
+//! The one layer of the client port: it tells calls from pages, and does for
+//! every call what no service should have to think of (counts, deadlines,
+//! sizes, names that do not exist).
+
+mod body;
+mod call;
+mod frames;
+mod health;
+
+pub use health::service as health_service;
+
+use crate::{
+    api::status::ApiError,
+    http::Pages,
+    metrics::{Method, Metrics},
+};
+use axum::Router;
+use body::{CallBody, Inbound, Outbound};
+use bytes::Bytes;
+use call::Ticket;
+use http::{Request, Response, StatusCode, Version, header::CONTENT_TYPE};
+use http_body::Body;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tower::Service;
+
+/// What answers on a listener. Cheap to clone.
+#[derive(Clone)]
+pub struct Front(Arc<Shared>);
+
+struct Shared {
+    calls: Option<Calls>,
+    pages: Option<Pages>,
+}
+
+/// The gRPC half of a listener.
+#[derive(Clone)]
+pub struct Calls {
+    /// All services.
+    pub router: Router,
+    /// Where calls are counted.
+    pub metrics: Metrics,
+    /// The largest message taken in.
+    pub receive_max: usize,
+    /// Whether a leader is known.
+    pub has_leader: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Cancelled when the server goes.
+    pub stopping: CancellationToken,
+}
+
+impl Front {
+    /// Answers calls, pages, or both.
+    pub fn new(calls: Option<Calls>, pages: Option<Pages>) -> Self {
+        Self(Arc::new(Shared { calls, pages }))
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response<Outbound>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        if request.version() == Version::HTTP_2
+            && let Some(calls) = &self.0.calls
+        {
+            return match refused_type(&request) {
+                None => calls.answer(request).await,
+                Some(refusal) => refusal,
+            };
+        }
+        match &self.0.pages {
+            Some(pages) => pages
+                .answer(request.map(axum::body::Body::new))
+                .await
+                .map(Outbound::Page),
+            None => Response::builder()
+                .status(StatusCode::NOT_FOUND)
+                .body(Outbound::Page(axum::body::Body::from(
+                    "404 page not found\n",
+                )))
+                .expect("the answer is well-formed"),
+        }
+    }
+}
+
+/// HTTP/2 without TLS is gRPC and nothing else, as in etcd.
+fn refused_type<B>(request: &Request<B>) -> Option<Response<Outbound>> {
+    let given = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let rest = given.strip_prefix(b"application/grpc");
+    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
+    {
+        return None;
+    }
+    let text = format!(
+        "invalid gRPC request content-type {:?}",
+        String::from_utf8_lossy(given)
+    );
+    let mut response = Status::invalid_argument(text)
+        .into_http::<axum::body::Body>()
+        .map(Outbound::Page);
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Some(response)
+}
+
+impl Calls {
+    async fn answer<B>(&self, request: Request<B>) -> Response<Outbound>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let method = match call::find(&self.metrics, request.uri().path()) {
+            Ok(method) => method.clone(),
+            Err(status) => return status.into_http().map(Outbound::Page),
+        };
+        let mut ticket = Ticket::new(method.clone());
+        if let Err(status) = self.admit(&method, request.headers()) {
+            ticket.finish(status.code());
+            return status.into_http().map(Outbound::Page);
+        }
+        let deadline =
+            call::timeout(request.headers()).map(|time| tokio::time::Instant::now() + time);
+        let request = request.map(|body| Inbound::new(body, method, self.receive_max));
+        let answer = self.router.clone().call(request);
+        let answered = match deadline {
+            None => answer.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline, answer).await {
+                Ok(answered) => answered,
+                Err(_) => {
+                    let status = Status::from(ApiError::ContextDeadlineExceeded);
+                    ticket.finish(status.code());
+                    return status.into_http().map(Outbound::Page);
+                }
+            },
+        };
+        let Ok(response) = answered;
+        let (parts, body) = response.into_parts();
+        let body = CallBody::new(body, &parts.headers, ticket, deadline, &self.stopping);
+        Response::from_parts(parts, Outbound::Call(body))
+    }
+
+    fn admit(&self, method: &Method, headers: &http::HeaderMap) -> Result<(), Status> {
+        call::count_client(&self.metrics, method, headers)?;
+        if call::wants_leader(headers) && !(self.has_leader)() {
+            return Err(ApiError::NoLeader.into());
+        }
+        Ok(())
+    }
+}
+
+impl<B> Service<Request<B>> for Front
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Response = Response<Outbound>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let front = self.clone();
+        Box::pin(async move { Ok(front.answer(request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -39,8 +39,6 @@ pub struct Mvcc {
     pub compaction_pause: Histogram,
     /// Milliseconds of a whole compaction.
     pub compaction_total: Histogram,
-    /// Milliseconds the index was locked: there is no such lock here.
-    pub index_compaction_pause: Histogram,
     /// The rebuildable copy of the newest versions, in bytes. Set at scrape.
     pub current_copy_size: IntGauge,
     /// All files of the database, in bytes. Set at scrape.
@@ -49,6 +47,11 @@ pub struct Mvcc {
 
 impl Mvcc {
     pub(super) fn new(add: &Builder<'_>) -> Self {
+        add.histogram(
+            "etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
+            "Always empty: there is no index to compact.",
+            Buckets::Doubling(0.5, 14),
+        );
         Self {
             put_total: add.counter("etcd_mvcc_put_total", "Puts seen by this member."),
             delete_total: add.counter("etcd_mvcc_delete_total", "Deletes seen by this member."),
@@ -107,11 +110,6 @@ impl Mvcc {
                 "Milliseconds of a whole compaction.",
                 Buckets::Doubling(100.0, 14),
             ),
-            index_compaction_pause: add.histogram(
-                "etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
-                "Milliseconds of an index compaction.",
-                Buckets::Doubling(0.5, 14),
-            ),
             current_copy_size: add.gauge(
                 "sternpost_current_copy_bytes",
                 "Bytes of the rebuildable copy of the newest versions.",
@@ -138,8 +136,6 @@ pub struct Disk {
     pub backend_commit_write: Histogram,
     /// A defragmentation.
     pub backend_defrag: Histogram,
-    /// A snapshot streamed to a client.
-    pub backend_snapshot: Histogram,
     /// 1 while defragmenting.
     pub defrag_inflight: IntGauge,
 }
@@ -181,6 +177,12 @@ impl Disk {
             "Always empty: no snapshot files are written.",
             Buckets::Doubling(0.1, 10),
         );
+        // No snapshot is streamed yet.
+        add.histogram(
+            "etcd_disk_backend_snapshot_duration_seconds",
+            "Time of a snapshot.",
+            Buckets::Doubling(0.01, 17),
+        );
         Self {
             wal_fsync: add.histogram(
                 "etcd_disk_wal_fsync_duration_seconds",
@@ -210,11 +212,6 @@ impl Disk {
                 "etcd_disk_backend_defrag_duration_seconds",
                 "Time of a defragmentation.",
                 Buckets::Doubling(0.1, 13),
-            ),
-            backend_snapshot: add.histogram(
-                "etcd_disk_backend_snapshot_duration_seconds",
-                "Time of a snapshot.",
-                Buckets::Doubling(0.01, 17),
             ),
             defrag_inflight: add.gauge("etcd_disk_defrag_inflight", "1 while defragmenting."),
         }

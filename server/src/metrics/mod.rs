@@ -6,16 +6,20 @@
 
 mod build;
 mod data;
+mod exposition;
+mod process;
 mod rpc;
 mod server;
 
 pub use data::{Disk, Lease, Mvcc, Watch};
-pub use rpc::{CODES, Grpc, Method, Network};
+pub use exposition::CONTENT_TYPE;
+pub use process::Process;
+pub use rpc::{Grpc, Method, Network};
 pub use server::{RequestKind, Server};
 
 use crate::config::MetricsLevel;
 use build::Builder;
-use prometheus::Registry;
+use prometheus::{IntCounterVec, IntGauge, Registry};
 use std::{ops::Deref, sync::Arc};
 
 /// All families; cheap to clone.
@@ -38,6 +42,11 @@ pub struct Families {
     pub grpc: Grpc,
     /// Bytes and streams of the client port.
     pub network: Network,
+    /// This process.
+    pub process: Process,
+    /// Scrapes by HTTP code.
+    scrapes: IntCounterVec,
+    scrapes_in_flight: IntGauge,
     registry: Registry,
 }
 
@@ -60,17 +69,42 @@ impl Metrics {
     pub fn new(level: MetricsLevel) -> Self {
         let registry = Registry::new();
         let add = Builder(&registry);
+        let network = Network::new(&add);
         let families = Families {
             server: Server::new(&add),
             mvcc: Mvcc::new(&add),
             disk: Disk::new(&add),
             lease: Lease::new(&add),
             watch: Watch::new(&add),
-            grpc: Grpc::new(&add, level == MetricsLevel::Extensive),
-            network: Network::new(&add),
+            grpc: Grpc::new(&add, &network, level == MetricsLevel::Extensive),
+            network,
+            process: Process::new(&add),
+            scrapes: add.counters(
+                "promhttp_metric_handler_requests_total",
+                "Scrapes, by HTTP code.",
+                &["code"],
+            ),
+            scrapes_in_flight: add.gauge(
+                "promhttp_metric_handler_requests_in_flight",
+                "Scrapes in progress.",
+            ),
             registry,
         };
+        for code in ["200", "500", "503"] {
+            families.scrapes.with_label_values(&[code]).inc_by(0);
+        }
         Self(Arc::new(families))
+    }
+
+    /// Everything as text. The gauges that mirror the node are the caller's
+    /// to set beforehand.
+    pub fn text(&self) -> String {
+        self.scrapes_in_flight.inc();
+        self.process.read();
+        let text = exposition::text(&self.registry.gather());
+        self.scrapes_in_flight.dec();
+        self.scrapes.with_label_values(&["200"]).inc();
+        text
     }
 }
 

@@ -3,7 +3,10 @@
 use super::build::{Buckets, Builder};
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 use prost::Message as _;
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// gRPC codes as the label spells them, by number.
 pub const CODES: [&str; 17] = [
@@ -28,12 +31,10 @@ pub const CODES: [&str; 17] = [
 
 /// One method's series.
 pub struct Method {
-    /// `etcdserverpb.KV`.
-    pub service: String,
-    /// `Put`.
-    pub name: String,
     /// Either side sends more than one message.
     pub streams: bool,
+    /// Both sides do: it ends only when somebody ends it.
+    pub is_dialogue: bool,
     /// Calls started.
     pub started: IntCounter,
     /// Calls done, by code.
@@ -44,27 +45,30 @@ pub struct Method {
     pub sent: IntCounter,
     /// Time of a call; with `--metrics=extensive` only.
     pub handling: Option<Histogram>,
+    /// Bytes of gRPC messages received, of all methods.
+    pub received_bytes: IntCounter,
+    /// Bytes of gRPC messages sent, of all methods.
+    pub sent_bytes: IntCounter,
 }
 
 /// All methods, by path.
 pub struct Grpc {
-    methods: HashMap<String, Method>,
+    methods: HashMap<String, Arc<Method>>,
+    services: HashSet<String>,
 }
 
 impl Grpc {
     /// The series of `/package.Service/Method`.
-    pub fn method(&self, path: &str) -> Option<&Method> {
+    pub fn method(&self, path: &str) -> Option<&Arc<Method>> {
         self.methods.get(path)
     }
 
     /// Whether a service of this name (`package.Service`) exists.
     pub fn has_service(&self, service: &str) -> bool {
-        self.methods
-            .values()
-            .any(|method| method.service == service)
+        self.services.contains(service)
     }
 
-    pub(super) fn new(add: &Builder<'_>, extensive: bool) -> Self {
+    pub(super) fn new(add: &Builder<'_>, network: &Network, extensive: bool) -> Self {
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
         let started = add.counters("grpc_server_started_total", "RPCs started.", &labels);
         let received = add.counters(
@@ -86,7 +90,9 @@ impl Grpc {
                 Buckets::Usual,
             )
         });
-        let methods = known_methods()
+        let known = known_methods();
+        let services = known.iter().map(|(service, ..)| service.clone()).collect();
+        let methods = known
             .into_iter()
             .map(|(service, name, kind)| {
                 let values = [kind, service.as_str(), name.as_str()];
@@ -101,13 +107,14 @@ impl Grpc {
                         .as_ref()
                         .map(|family| family.with_label_values(&values)),
                     streams: kind != "unary",
-                    service: service.clone(),
-                    name: name.clone(),
+                    is_dialogue: kind == "bidi_stream",
+                    received_bytes: network.client_received_bytes.clone(),
+                    sent_bytes: network.client_sent_bytes.clone(),
                 };
-                (format!("/{service}/{name}"), method)
+                (format!("/{service}/{name}"), Arc::new(method))
             })
             .collect();
-        Self { methods }
+        Self { methods, services }
     }
 }
 

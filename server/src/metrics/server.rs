@@ -5,8 +5,7 @@ use parking_lot::Mutex;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
-/// What a request was, for `etcd_server_request_duration_seconds` and
-/// `etcd_server_apply_duration_seconds`.
+/// What a request was, for `etcd_server_request_duration_seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
     /// A range.
@@ -25,13 +24,11 @@ pub enum RequestKind {
     LeaseGrant,
     /// The end of a lease.
     LeaseRevoke,
-    /// The remaining time of leases.
-    LeaseCheckpoint,
     /// An alarm.
     Alarm,
 }
 
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 9] = [
     "Range",
     "ReadonlyTxn",
     "Put",
@@ -40,7 +37,6 @@ const KINDS: [&str; 10] = [
     "Compaction",
     "LeaseGrant",
     "LeaseRevoke",
-    "LeaseCheckpoint",
     "Alarm",
 ];
 
@@ -48,27 +44,17 @@ const KINDS: [&str; 10] = [
 /// first observation, and is looked up by name only then.
 pub struct RequestDurations {
     family: HistogramVec,
-    /// Values of the labels before kind and outcome.
-    prefix: &'static [&'static str],
     series: [[OnceLock<Histogram>; 2]; KINDS.len()],
 }
 
 impl RequestDurations {
-    fn new(family: HistogramVec, prefix: &'static [&'static str]) -> Self {
-        Self {
-            family,
-            prefix,
-            series: Default::default(),
-        }
-    }
-
     /// One request of this kind was done.
     pub fn observe(&self, kind: RequestKind, success: bool, took: Duration) {
         self.series[kind as usize][usize::from(success)]
             .get_or_init(|| {
-                let mut labels = self.prefix.to_vec();
-                labels.extend([KINDS[kind as usize], if success { "true" } else { "false" }]);
-                self.family.with_label_values(&labels)
+                let outcome = if success { "true" } else { "false" };
+                self.family
+                    .with_label_values(&[KINDS[kind as usize], outcome])
             })
             .observe(took.as_secs_f64());
     }
@@ -153,16 +139,8 @@ pub struct Server {
     pub slow_read_indexes: IntCounter,
     /// Read indexes that failed.
     pub read_indexes_failed: IntCounter,
-    /// Heartbeats that were sent late.
-    pub heartbeat_send_failures: IntCounter,
     /// Leases the leader found expired.
     pub lease_expired: IntCounter,
-    /// 1 while a received snapshot is applied.
-    pub snapshot_apply_in_progress: IntGauge,
-    /// Members promoted while leading.
-    pub learner_promote_successes: IntCounter,
-    /// How long one command took to apply.
-    pub apply_duration: RequestDurations,
     /// How long one range took.
     pub range_duration: OutcomeDurations,
     /// How long one request took, its wait for consensus included.
@@ -179,6 +157,8 @@ pub struct Server {
     pub healthchecks: IntCounterVec,
     /// Active alarms by member and type. Set at scrape.
     pub alarms: IntGaugeVec,
+    /// A series per member. Set at scrape.
+    pub known_peers: IntGaugeVec,
     /// The cluster's version, in its label. Set at scrape.
     pub cluster_version: IntGaugeVec,
     /// This server's version, in its label.
@@ -191,20 +171,10 @@ pub struct Server {
     pub feature_enabled: IntGaugeVec,
     /// The revision of users and roles.
     pub auth_revision: IntGauge,
-    /// Open files. Set at scrape.
-    pub fd_used: IntGauge,
-    /// Files that may be open. Set at scrape.
-    pub fd_limit: IntGauge,
 }
 
 impl Server {
     pub(super) fn new(add: &Builder<'_>) -> Self {
-        let apply = add.histograms(
-            "etcd_server_apply_duration_seconds",
-            "Time to apply one command.",
-            &["version", "op", "success"],
-            Buckets::Doubling(0.0001, 20),
-        );
         let request = add.histograms(
             "etcd_server_request_duration_seconds",
             "Time of one request with its consensus.",
@@ -216,6 +186,19 @@ impl Server {
             "Time of one range.",
             &["success"],
             Buckets::Doubling(0.0001, 20),
+        );
+        // At zero as long as there are no peers.
+        add.counter(
+            "etcd_server_heartbeat_send_failures_total",
+            "Heartbeats sent late.",
+        );
+        add.gauge(
+            "etcd_server_snapshot_apply_in_progress_total",
+            "1 while a received snapshot is applied.",
+        );
+        add.counter(
+            "etcd_server_learner_promote_successes",
+            "Learners promoted while leading.",
         );
         Self {
             has_leader: add.gauge(
@@ -264,28 +247,18 @@ impl Server {
                 "etcd_server_read_indexes_failed_total",
                 "Read indexes that failed.",
             ),
-            heartbeat_send_failures: add.counter(
-                "etcd_server_heartbeat_send_failures_total",
-                "Heartbeats sent late.",
-            ),
             lease_expired: add.counter(
                 "etcd_debugging_server_lease_expired_total",
                 "Leases found expired by the leader.",
             ),
-            snapshot_apply_in_progress: add.gauge(
-                "etcd_server_snapshot_apply_in_progress_total",
-                "1 while a received snapshot is applied.",
-            ),
-            learner_promote_successes: add.counter(
-                "etcd_server_learner_promote_successes",
-                "Learners promoted while leading.",
-            ),
-            apply_duration: RequestDurations::new(apply, &["v3"]),
             range_duration: OutcomeDurations {
                 family: range,
                 series: Default::default(),
             },
-            request_duration: RequestDurations::new(request, &[]),
+            request_duration: RequestDurations {
+                family: request,
+                series: Default::default(),
+            },
             client_requests: ClientRequests {
                 family: add.counters(
                     "etcd_server_client_requests_total",
@@ -316,6 +289,11 @@ impl Server {
                 "Active alarms: 1 is active.",
                 &["server_id", "alarm_type"],
             ),
+            known_peers: add.gauges(
+                "etcd_network_known_peers",
+                "The members, as this one knows them.",
+                &["Local", "Remote"],
+            ),
             cluster_version: add.gauges(
                 "etcd_cluster_version",
                 "The cluster's version is in the label.",
@@ -345,8 +323,6 @@ impl Server {
                 "etcd_debugging_auth_revision",
                 "The revision of users and roles.",
             ),
-            fd_used: add.gauge("os_fd_used", "Open file descriptors."),
-            fd_limit: add.gauge("os_fd_limit", "The limit of open file descriptors."),
         }
     }
 }
