@@ -1,4 +1,4 @@
-//! kill -9 under mixed load, restart, and everything that was promised is there.
+//! SIGTERM, and kill -9 under mixed load, restart, and everything that was promised is there.
 //!
 //! `STERNPOST_ROUNDS` (default 4) rounds on one data directory.
 
@@ -29,4 +29,20 @@ async fn kill_9_loses_nothing() {
         }
     }
     assert!(hashes > 0, "no hash was compared");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_loses_nothing_and_ends_as_the_reference_does() {
+    let mut ends = Vec::new();
+    for kind in [Kind::Sternpost, Kind::Etcd] {
+        let mut run = Rounds::new(SEED + 1);
+        let mut target = Target::fresh(kind);
+        run.load_and_crash(&mut target, |target| ends.push(target.stop()))
+            .await;
+        target.restart();
+        if let Err(wrong) = run.check(&target).await {
+            panic!("{}:\n{}", target.name(), wrong.join("\n"));
+        }
+    }
+    assert_eq!(ends[0], ends[1], "exit status or signal");
 }
