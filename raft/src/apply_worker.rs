@@ -10,8 +10,8 @@ use crate::{
     codec,
     error::ProposeError,
     flow::{FaultLine, Flow},
-    housekeeper::Nudge,
     lanes::{Answer, Handback, Returns},
+    nudge::Nudge,
     observer::Observer as _,
     state_machine::{Position, Positions},
     types::{Entry, EntryPayload, StoredMembership},
@@ -26,7 +26,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use sternpost_storage::{
     Applied, AppliedBatch, Entry as StoredEntry, EntryPayload as StoredPayload, Fault, LogMark,
@@ -56,7 +56,7 @@ pub(crate) struct Chunk {
 /// One step of the scrub.
 pub(crate) struct ScrubStep {
     pub(crate) rows_max: usize,
-    pub(crate) done: SyncSender<ScrubProgress>,
+    pub(crate) done: SyncSender<(ScrubProgress, Duration)>,
 }
 
 enum Job {
@@ -77,18 +77,20 @@ impl JobSender {
     /// Sends a chunk without waiting.
     pub(crate) fn send(&self, chunk: Chunk) -> io::Result<()> {
         self.chunks_waiting.fetch_add(1, Ordering::AcqRel);
-        self.jobs
-            .try_send(Job::Chunk(chunk))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => {
-                    io::Error::other("more chunks on their way than there can be")
-                }
-                TrySendError::Disconnected(_) => io::Error::other("the state machine has stopped"),
-            })
+        let Err(error) = self.jobs.try_send(Job::Chunk(chunk)) else {
+            return Ok(());
+        };
+        // A chunk that never comes would keep scrub steps waiting for it.
+        self.chunks_waiting.fetch_sub(1, Ordering::AcqRel);
+        Err(io::Error::other(match error {
+            TrySendError::Full(_) => "more chunks on their way than there can be",
+            TrySendError::Disconnected(_) => "the state machine has stopped",
+        }))
     }
 
-    /// Runs one scrub step and waits for it; `None` if the worker has ended.
-    pub(crate) fn scrub(&self, rows_max: usize) -> Option<ScrubProgress> {
+    /// Runs one scrub step and waits for it, and says how long it took the
+    /// worker; `None` if that has ended.
+    pub(crate) fn scrub(&self, rows_max: usize) -> Option<(ScrubProgress, Duration)> {
         let (done, progress) = sync_channel(1);
         self.jobs
             .send(Job::Scrub(ScrubStep { rows_max, done }))
@@ -324,11 +326,11 @@ impl ApplyWorker {
         let view = self.reads.view();
         self.views.note(&view);
         self.feed.refresh(view);
+        let took = started.elapsed();
         if progress.rows_deleted > 0 {
-            self.faults
-                .scrubbed(progress.rows_deleted, started.elapsed());
+            self.faults.scrubbed(progress.rows_deleted, took);
         }
-        let _ = step.done.send(progress);
+        let _ = step.done.send((progress, took));
         true
     }
 }
@@ -360,4 +362,40 @@ fn stored_entry(entry: &Entry) -> Result<StoredEntry, Fault> {
         }
     };
     Ok(StoredEntry { mark, payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_older_views_that_are_held_are_named() {
+        // Each write publishes a view.
+        let mut machine = StateMachine::in_memory();
+        let reads = machine.read_handle();
+        let mut views = Views::default();
+        let mut held = Vec::new();
+        for index in 0..2 * VIEWS_MAX as u64 {
+            let entry = StoredEntry {
+                mark: LogMark { term: 1, index },
+                payload: StoredPayload::Blank,
+            };
+            let view = machine.apply_batch(&[entry]).unwrap().view;
+            views.note(&view);
+            if index % 1000 == 0 {
+                held.push(view);
+            }
+        }
+        assert!(views.published.len() <= VIEWS_MAX);
+        let older = views.older_than(&reads.view());
+        let older: Vec<_> = older
+            .iter()
+            .map(|view| view.upgrade().unwrap().applied())
+            .collect();
+        let expected: Vec<_> = held.iter().map(|view| view.applied()).collect();
+        assert_eq!(older, expected);
+        held.clear();
+        drop(older);
+        assert!(views.older_than(&reads.view()).is_empty());
+    }
 }

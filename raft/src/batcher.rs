@@ -161,3 +161,40 @@ fn outcome(error: &ClientWriteError<TypeConfig>) -> ProposeError {
         | ClientWriteError::PreconditionFailed(_) => ProposeError::NoLeader,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(sizes: &[usize]) -> Vec<Data> {
+        sizes
+            .iter()
+            .map(|size| Data::from_encoded(vec![0; *size].into()))
+            .collect()
+    }
+
+    #[test]
+    fn batches_are_joined_in_order_up_to_the_limit_of_bytes() {
+        let half = JOINED_BYTES_MAX / 2;
+        let batches = [
+            batch(&[half, 1]),
+            batch(&[half - 1]),
+            batch(&[1, 1]),
+            batch(&[JOINED_BYTES_MAX * 2]),
+            batch(&[1]),
+        ];
+        let joined: Vec<Vec<usize>> = join(batches.into_iter())
+            .iter()
+            .map(|batch| batch.iter().map(|data| data.encoded().len()).collect())
+            .collect();
+        assert_eq!(
+            joined,
+            [
+                vec![half, 1, half - 1],
+                vec![1, 1],
+                vec![JOINED_BYTES_MAX * 2],
+                vec![1]
+            ]
+        );
+    }
+}

@@ -9,16 +9,14 @@ use crate::{
     applied::Feed,
     apply_worker::{JobSender, OldView},
     flow::{FaultLine, Flow},
+    nudge::{Nudge, Wakes},
     observer::Observer as _,
+    scrub::Scrub,
     state_machine::Positions,
 };
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -39,22 +37,9 @@ pub(crate) const FLUSH_ENTRIES_MAX: u64 = 20_000;
 /// Entries that must be purgeable before it is worth telling the log.
 const PURGE_ENTRIES_MIN: u64 = 1024;
 
-/// What is applied between two looks at the flush rule.
-const NUDGE_ENTRIES: u64 = 256;
-const NUDGE_BYTES: u64 = 2 << 20;
-
 /// The look at the storage engine's stalls when nothing else happens. While
 /// entries are applied, every nudge looks as well.
 const IDLE_TICK: Duration = Duration::from_secs(1);
-
-/// The time a scrub step may take from the apply thread.
-const SCRUB_STEP_MAX: Duration = Duration::from_millis(1);
-
-/// Rows of the first scrub step, before its pace is known, and of the shortest.
-const SCRUB_ROWS_MIN: usize = 16;
-
-/// The scrub rests this many times longer while the storage engine is behind.
-const STALLED_REST_FACTOR: u32 = 10;
 
 /// How long a defragmentation waits for readers of older views. Rows that a
 /// longer read still pins keep their space until the next one.
@@ -87,79 +72,8 @@ pub(crate) struct Rules {
     pub(crate) compaction_sleep: Duration,
 }
 
-/// Wakes the housekeeper; held by the apply worker and by the node.
-#[derive(Clone)]
-pub(crate) struct Nudge {
-    wake: SyncSender<()>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    stop: AtomicBool,
-    scrub_wanted: AtomicBool,
-    entries: AtomicU64,
-    bytes: AtomicU64,
-    /// Counted since the last nudge.
-    entries_quiet: AtomicU64,
-    bytes_quiet: AtomicU64,
-}
-
-impl Nudge {
-    /// Entries were applied. Called by the apply worker alone.
-    pub(crate) fn applied(&self, entries: u64, bytes: u64) {
-        let shared = &self.shared;
-        shared.entries.fetch_add(entries, Ordering::AcqRel);
-        shared.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let entries = shared.entries_quiet.fetch_add(entries, Ordering::Relaxed) + entries;
-        let bytes = shared.bytes_quiet.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if entries >= NUDGE_ENTRIES || bytes >= NUDGE_BYTES {
-            shared.entries_quiet.store(0, Ordering::Relaxed);
-            shared.bytes_quiet.store(0, Ordering::Relaxed);
-            self.wake();
-        }
-    }
-
-    /// The compact revision moved: there are rows to scrub.
-    pub(crate) fn compacted(&self) {
-        self.shared.scrub_wanted.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// Ends the thread.
-    pub(crate) fn stop(&self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// A wake that is under way is as good as another one.
-    pub(crate) fn wake(&self) {
-        let _ = self.wake.try_send(());
-    }
-}
-
 /// Who waits for a defragmentation.
 pub(crate) type DefragmentWaiter = oneshot::Sender<Result<(), Fault>>;
-
-/// What `Nudge` wakes.
-pub(crate) struct Wakes {
-    wakes: Receiver<()>,
-    shared: Arc<Shared>,
-}
-
-/// The two ends of waking the housekeeper.
-pub(crate) fn nudge() -> (Nudge, Wakes) {
-    // One wake under way is enough: the housekeeper looks at everything.
-    let (wake, wakes) = sync_channel(1);
-    let shared = Arc::new(Shared::default());
-    (
-        Nudge {
-            wake,
-            shared: shared.clone(),
-        },
-        Wakes { wakes, shared },
-    )
-}
 
 /// The thread's state.
 pub(crate) struct Housekeeper {
@@ -189,7 +103,7 @@ impl Housekeeper {
                 let _guard = self.faults.guard("housekeeper");
                 let faults = self.faults.clone();
                 let keeping = Keeping {
-                    scrub: Scrub::new(self.rules),
+                    scrub: Scrub::new(self.rules.compaction_batch, self.rules.compaction_sleep),
                     purged: 0,
                     defragmenting: None,
                     house: self,
@@ -239,11 +153,9 @@ impl Keeping {
             Some(_) => self.scrub.due.saturating_duration_since(Instant::now()),
             None => IDLE_TICK,
         };
-        if rest.is_zero() {
-            return;
+        if !rest.is_zero() {
+            self.house.wakes.sleep(rest);
         }
-        // A wake and the timeout come to the same: look at everything.
-        let _ = self.house.wakes.wakes.recv_timeout(rest);
     }
 
     fn flush_if_due(&mut self) -> Result<(), Fault> {
@@ -255,23 +167,21 @@ impl Keeping {
     }
 
     fn flush_is_due(&self) -> bool {
-        let shared = &self.house.wakes.shared;
         let entries_max = self
             .house
             .rules
             .snapshot_entries
             .clamp(1, FLUSH_ENTRIES_MAX);
-        shared.entries.load(Ordering::Acquire) >= entries_max
-            || shared.bytes.load(Ordering::Acquire) >= FLUSH_LOG_BYTES
+        let (entries, bytes) = self.house.wakes.unflushed();
+        entries >= entries_max
+            || bytes >= FLUSH_LOG_BYTES
             || self.house.flusher.unflushed_bytes() >= FLUSH_MEMTABLE_BYTES
     }
 
     /// Flushes, then lets the log go as far as the flush allows.
     fn flush(&mut self) -> Result<(), Fault> {
         let started = Instant::now();
-        let shared = &self.house.wakes.shared;
-        shared.entries.store(0, Ordering::Release);
-        shared.bytes.store(0, Ordering::Release);
+        self.house.wakes.begin_flush();
         // The mark first: the flush covers it, and maybe more.
         let applied = self.house.positions.applied.lock().clone();
         self.house.flusher.flush()?;
@@ -280,18 +190,17 @@ impl Keeping {
             return Ok(());
         };
         *self.house.positions.flushed.lock() = applied;
-        let keep = self.house.rules.catchup_entries;
-        let purgeable = self
+        let kept = self
             .house
             .flow
             .applied()
-            .saturating_sub(keep)
-            .min(mark.index + 1);
-        let worth_it = purgeable >= self.purged + PURGE_ENTRIES_MIN;
-        if worth_it {
+            .saturating_sub(self.house.rules.catchup_entries);
+        let purgeable = kept.min(mark.index + 1);
+        if purgeable >= self.purged + PURGE_ENTRIES_MIN {
             self.purged = purgeable;
         }
-        let upto = worth_it.then(|| purgeable - 1);
+        // Said again each time: the raft thread sees only the newest.
+        let upto = self.purged.checked_sub(1);
         self.house.purges.send_replace(Some(Purge {
             flushed: mark,
             upto,
@@ -300,13 +209,7 @@ impl Keeping {
     }
 
     fn scrub_is_due(&mut self) -> bool {
-        if self
-            .house
-            .wakes
-            .shared
-            .scrub_wanted
-            .swap(false, Ordering::AcqRel)
-        {
+        if self.house.wakes.take_scrub_wanted() {
             self.scrub.wanted_since.get_or_insert_with(Instant::now);
         }
         self.scrub.wanted_since.is_some() && self.scrub.due <= Instant::now()
@@ -314,17 +217,12 @@ impl Keeping {
 
     /// One step of the scrub.
     fn scrub_once(&mut self) {
-        let started = Instant::now();
-        let since = *self.scrub.wanted_since.get_or_insert(started);
-        let Some(progress) = self.house.worker.scrub(self.scrub.rows) else {
+        let since = *self.scrub.wanted_since.get_or_insert_with(Instant::now);
+        let Some((progress, took)) = self.house.worker.scrub(self.scrub.rows) else {
             return;
         };
-        let rest = self.scrub.pace(
-            progress.rows_deleted,
-            started.elapsed(),
-            self.house.flow.is_stalled(),
-        );
-        self.scrub.due = Instant::now() + rest;
+        self.scrub
+            .pace(progress.rows_deleted, took, self.house.flow.is_stalled());
         if progress.done && self.house.reads.view().scrubbed() {
             self.scrub.wanted_since = None;
             self.house.faults.compaction_finished(since.elapsed());
@@ -412,7 +310,7 @@ impl Keeping {
     }
 
     fn is_ending(&self) -> bool {
-        self.house.wakes.shared.stop.load(Ordering::Acquire) || self.house.flow.has_failed()
+        self.house.wakes.is_stopping() || self.house.flow.has_failed()
     }
 }
 
@@ -423,85 +321,5 @@ fn answer(waiters: Vec<DefragmentWaiter>, result: &Result<(), Fault>) {
             Err(fault) => Err(Fault::Backend(fault.to_string())),
         };
         let _ = waiter.send(result);
-    }
-}
-
-/// The scrub's pace: steps as long as the apply thread can spare, rests as
-/// long as `compaction_batch` rows per `compaction_sleep` ask for.
-struct Scrub {
-    rules: Rules,
-    rows: usize,
-    due: Instant,
-    wanted_since: Option<Instant>,
-}
-
-impl Scrub {
-    fn new(rules: Rules) -> Self {
-        let rows = SCRUB_ROWS_MIN.min(rules.compaction_batch.max(1));
-        Self {
-            rules,
-            rows,
-            due: Instant::now(),
-            wanted_since: None,
-        }
-    }
-
-    /// Sets the length of the next step from the last one; the rest before it.
-    fn pace(&mut self, rows_deleted: u64, took: Duration, stalled: bool) -> Duration {
-        let batch = self.rules.compaction_batch.max(1);
-        let fitting =
-            SCRUB_STEP_MAX.as_nanos().saturating_mul(self.rows as u128) / took.as_nanos().max(1);
-        // At most double: one quick step says little about the next.
-        let fitting = usize::try_from(fitting)
-            .unwrap_or(usize::MAX)
-            .min(self.rows * 2);
-        self.rows = fitting.clamp(SCRUB_ROWS_MIN.min(batch), batch);
-        let sleep = self.rules.compaction_sleep;
-        if stalled {
-            sleep * STALLED_REST_FACTOR
-        } else {
-            sleep.mul_f64((rows_deleted as f64 / batch as f64).min(1.0))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scrub() -> Scrub {
-        Scrub::new(Rules {
-            snapshot_entries: 10_000,
-            catchup_entries: 5_000,
-            compaction_batch: 1000,
-            compaction_sleep: Duration::from_millis(10),
-        })
-    }
-
-    #[test]
-    fn steps_grow_while_they_are_quick_and_never_above_the_batch() {
-        let mut scrub = scrub();
-        for _ in 0..20 {
-            scrub.pace(scrub.rows as u64, Duration::from_micros(10), false);
-        }
-        assert_eq!(scrub.rows, 1000);
-    }
-
-    #[test]
-    fn a_slow_step_makes_the_next_one_short() {
-        let mut scrub = scrub();
-        scrub.rows = 1000;
-        scrub.pace(1000, Duration::from_millis(10), false);
-        assert_eq!(scrub.rows, 100);
-        scrub.pace(100, Duration::from_secs(1), false);
-        assert_eq!(scrub.rows, SCRUB_ROWS_MIN);
-    }
-
-    #[test]
-    fn rests_shrink_with_the_rows_and_grow_with_stalls() {
-        let took = Duration::from_millis(1);
-        assert_eq!(scrub().pace(1000, took, false), Duration::from_millis(10));
-        assert_eq!(scrub().pace(100, took, false), Duration::from_millis(1));
-        assert_eq!(scrub().pace(100, took, true), Duration::from_millis(100));
     }
 }

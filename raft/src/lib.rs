@@ -18,11 +18,13 @@ pub mod log_store;
 mod membership;
 mod network;
 pub mod node;
+mod nudge;
 pub mod observer;
 pub mod options;
 mod read_index;
 pub mod reply;
 mod runtime;
+mod scrub;
 mod state_machine;
 mod status;
 #[cfg(any(test, feature = "testing"))]

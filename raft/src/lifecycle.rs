@@ -11,12 +11,13 @@ use crate::{
     error::OpenError,
     flow::{FaultLine, Flow},
     housekeeper::{
-        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Nudge, Purge,
-        Rules, Wakes, nudge,
+        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
     log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
     node::{Inner, Leadership},
+    nudge::{Nudge, Wakes, nudge},
+    observer::Observer as _,
     options::{Identity, NodeOptions},
     runtime::{RaftThread, Setup},
     state_machine::{Applier, Position, Positions},
@@ -24,7 +25,12 @@ use crate::{
 };
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
-use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 use sternpost_storage::{Flusher, ReadHandle, StateMachine};
 use tokio::sync::{mpsc, watch};
 
@@ -78,10 +84,12 @@ impl House {
         let _ = self.housekeeper.join();
         self.worker.stop();
         let _ = self.worker_thread.join();
-        if !self.flow.has_failed()
-            && let Err(fault) = self.flusher.flush()
-        {
-            self.faults.raise(&fault.to_string());
+        let begun = Instant::now();
+        if !self.flow.has_failed() {
+            match self.flusher.flush() {
+                Ok(()) => self.faults.state_flushed(begun.elapsed()),
+                Err(fault) => self.faults.raise(&fault.to_string()),
+            }
         }
         self.log.close();
         self.feed.close();

@@ -7,10 +7,19 @@ use crate::{
     node::Leadership,
     runtime::stopped,
     state_machine::Raft,
+    types::TypeConfig,
 };
-use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
+use openraft::{
+    Instant as _, ServerState,
+    async_runtime::watch::WatchReceiver as _,
+    metrics::{RaftDataMetrics, RaftServerMetrics},
+    type_config::alias::WatchReceiverOf,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
+
+type DataMetrics = WatchReceiverOf<TypeConfig, RaftDataMetrics<TypeConfig>>;
+type ServerMetrics = WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
 
 /// What this member is, beside its leadership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +50,7 @@ impl Follow {
         let mut silence = tokio::time::interval(self.quorum_lost_after);
         silence.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.look();
+            self.look(&data, &server);
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => break,
@@ -53,8 +62,8 @@ impl Follow {
         self.flow.set_sole_leader(false);
     }
 
-    fn look(&self) {
-        let standing = self.standing();
+    fn look(&self, data: &DataMetrics, server: &ServerMetrics) {
+        let standing = self.standing(data, server);
         self.standing
             .send_if_modified(|last| std::mem::replace(last, standing) != standing);
         let leadership = standing.leadership;
@@ -62,8 +71,7 @@ impl Follow {
             .send_if_modified(|last| std::mem::replace(last, leadership) != leadership);
     }
 
-    fn standing(&self) -> Standing {
-        let (server, data) = (self.raft.server_metrics(), self.raft.data_metrics());
+    fn standing(&self, data: &DataMetrics, server: &ServerMetrics) -> Standing {
         let (server, data) = (server.borrow_watched(), data.borrow_watched());
         let term = server.vote.leader_id.term;
         if let Some(committed) = &data.local_committed {

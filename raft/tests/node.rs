@@ -9,10 +9,12 @@ use nodes::{
 };
 use std::{
     collections::BTreeSet,
+    future::Future as _,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command as Process, Stdio},
     sync::Arc,
+    task::{Context, Waker},
 };
 use sternpost_raft::{
     Bootstrap, FeedItem, Leadership, OpenError, ProposeError, RaftNode, ReadIndexError,
@@ -220,11 +222,57 @@ async fn compaction_is_scrubbed_beside_the_traffic() {
 }
 
 #[tokio::test]
+async fn a_scrub_that_a_stop_cut_off_goes_on_after_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.compaction_sleep = std::time::Duration::from_secs(3600);
+    options.compaction_batch = 1;
+    let node = leading(options.clone()).await;
+    for _ in 0..20 {
+        node.propose(put("key", "value")).await.unwrap();
+    }
+    node.propose(compact(20)).await.unwrap();
+    // A row an hour: it can't be done.
+    node.shutdown().await;
+    assert!(!node.reads().view().scrubbed());
+    drop(node);
+
+    options.compaction_batch = 1000;
+    options.compaction_sleep = std::time::Duration::from_millis(1);
+    let node = leading(options).await;
+    node.wait_scrubbed().await;
+    assert!(node.reads().view().scrubbed());
+    node.shutdown().await;
+}
+
+#[test]
+fn a_thread_may_change_its_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = nodes::runtime().block_on(leading(options(dir.path())));
+    for revision in 2..5 {
+        let applied = nodes::runtime().block_on(node.propose(put("key", "value")));
+        assert_eq!(applied.unwrap().revision, revision);
+    }
+    // What a runtime leaves behind when it ends is proposed all the same.
+    let runtime = nodes::runtime();
+    let mut left = Box::pin(node.propose(put("key", "left behind")));
+    let entered = runtime.enter();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(left.as_mut().poll(&mut context).is_pending());
+    drop(entered);
+    drop(runtime);
+    assert_eq!(nodes::runtime().block_on(left).unwrap().revision, 5);
+    nodes::runtime().block_on(node.shutdown());
+}
+
+#[tokio::test]
 async fn an_idle_node_gives_space_back() {
     let dir = tempfile::tempdir().unwrap();
     let node = leading(options(dir.path())).await;
-    // A reader that has seen everything must not pin what it saw.
+    // Neither a reader that has seen everything pins what it saw, nor one
+    // that never looks.
     let (_, mut reader) = node.feed().subscribe();
+    let (_, mut idler) = node.feed().subscribe();
     for round in 0..2000 {
         node.propose(put_random(&format!("key-{}", round % 10), 4096, round))
             .await
@@ -239,6 +287,7 @@ async fn an_idle_node_gives_space_back() {
     two.unwrap();
     let after = node.reads().sizes();
     assert!(node.reads().view().scrubbed());
+    assert!(matches!(idler.try_next(), Some(FeedItem::Lagged(_))));
     assert!(
         after.db_bytes < before / 4,
         "{before} bytes became {}",
@@ -272,9 +321,15 @@ async fn the_log_is_purged_behind_the_flush() {
     nodes::until(|| nodes::first_segment(&options.wal_dir) > before).await;
     node.shutdown().await;
     drop(node);
-    let node = leading(options).await;
+    let node = leading(options.clone()).await;
     assert_eq!(node.reads().view().revision(), 1601);
     node.shutdown().await;
+    drop(node);
+    std::fs::remove_dir_all(&options.storage.path).unwrap();
+    let Err(OpenError::Identity(text)) = RaftNode::open(options) else {
+        panic!("the log can't rebuild the state")
+    };
+    assert!(text.contains("begins after"), "{text}");
 }
 
 #[tokio::test]
@@ -385,6 +440,14 @@ async fn a_state_without_its_log_is_refused() {
     );
 }
 
+/// So that kills meet flushes and purges.
+fn flushing_often(dir: &Path) -> sternpost_raft::NodeOptions {
+    let mut options = options(dir);
+    options.snapshot_entries = 64;
+    options.catchup_entries = 16;
+    options
+}
+
 /// The part of the next test that is killed. By itself it does nothing.
 #[test]
 fn child_that_puts_until_it_is_killed() {
@@ -392,7 +455,7 @@ fn child_that_puts_until_it_is_killed() {
         return;
     };
     nodes::runtime().block_on(async {
-        let node = leading(options(Path::new(&dir))).await;
+        let node = leading(flushing_often(Path::new(&dir))).await;
         loop {
             let revision = node.reads().view().revision() + 1;
             let applied = node
@@ -413,7 +476,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let mut acknowledged = 1;
     for round in 1..=3 {
         acknowledged = run_and_kill(dir.path(), acknowledged + 200 * round);
-        let node = leading(options(dir.path())).await;
+        let node = leading(flushing_often(dir.path())).await;
         let revision = node.reads().view().revision();
         assert!(
             revision >= acknowledged,
