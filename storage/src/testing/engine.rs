@@ -7,13 +7,13 @@ use crate::{
     error::{Fault, ReadError, Rejection},
     event::{Event, RevisionEvents},
     ids::{LeaseId, LogMark, MemberId},
-    read::{HashKv, LeaseInfo},
+    read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadView},
     state_machine::StateMachine,
 };
 use bytes::Bytes;
-use std::fmt;
 #[cfg(feature = "rocksdb")]
 use std::path::PathBuf;
+use std::{fmt, sync::Arc};
 use sternpost_proto::{etcdserverpb as pb, internal::MemberRecord, mvccpb};
 
 /// The numbers of a store that every answer depends on.
@@ -167,6 +167,57 @@ pub struct Machine {
     chunk_max: usize,
     log: Vec<Entry>,
     outcomes: Vec<String>,
+    pin: Option<Pin>,
+}
+
+/// An old view that somebody still reads from, and what it told at first.
+struct Pin {
+    view: Arc<ReadView>,
+    told: String,
+}
+
+/// Entries after which the next view is pinned.
+const PIN_ENTRIES: usize = 16;
+
+impl Pin {
+    fn new(view: Arc<ReadView>) -> Self {
+        let told = told(&view);
+        Self { view, told }
+    }
+
+    fn check(&self) {
+        assert_eq!(told(&self.view), self.told, "a pinned view has changed");
+    }
+}
+
+/// What a view has to tell of its own revision and of its history.
+fn told(view: &Arc<ReadView>) -> String {
+    let all = Bytes::from_static(b"\0");
+    let request = pb::RangeRequest {
+        key: all.clone(),
+        range_end: all,
+        ..Default::default()
+    };
+    let now = view.range(&request);
+    let old = view.range(&pb::RangeRequest {
+        revision: view.compact_revision().max(1),
+        ..request
+    });
+    let history = view.history(view.compact_revision(), usize::MAX, usize::MAX);
+    let hash = view.hash_kv(0).map(|mut task| hash_of(&mut task, 100));
+    format!(
+        "{now:?} {old:?} {history:?} {hash:?} {:?} {}",
+        view.leases(),
+        view.keys_total()
+    )
+}
+
+fn hash_of(task: &mut HashTask, rows_max: usize) -> HashKv {
+    loop {
+        if let Some(hash) = no_fault(task.step(rows_max)) {
+            return hash;
+        }
+    }
 }
 
 enum Place {
@@ -196,6 +247,7 @@ impl Machine {
             chunk_max,
             log: Vec::new(),
             outcomes: Vec::new(),
+            pin: None,
         }
     }
 
@@ -207,7 +259,7 @@ impl Machine {
         self.machine.as_mut().expect("closed only within reopen")
     }
 
-    fn view(&self) -> std::sync::Arc<crate::ReadView> {
+    fn view(&self) -> Arc<ReadView> {
         self.machine().read_handle().view()
     }
 
@@ -260,6 +312,9 @@ impl Engine for Machine {
         self.log.extend_from_slice(entries);
         self.outcomes
             .extend(outcomes.iter().map(|applied| format!("{applied:?}")));
+        if self.log.len() % PIN_ENTRIES < entries.len() {
+            self.pin = Some(Pin::new(self.view()));
+        }
         outcomes
     }
     fn scrub(&mut self, rows_max: usize) -> bool {
@@ -276,16 +331,19 @@ impl Engine for Machine {
             progress.done,
             "the view does not know how far the scrub is"
         );
+        self.pin.iter().for_each(Pin::check);
         progress.done
     }
     fn flush(&mut self) {
         no_fault(self.machine().flusher().flush());
+        self.pin.iter().for_each(Pin::check);
     }
     fn reopen(&mut self) {
         match &self.place {
             Place::Memory => {}
             #[cfg(feature = "rocksdb")]
             Place::Directory(path) => {
+                drop(self.pin.take());
                 drop(self.machine.take());
                 self.machine = Some(open(path));
             }
@@ -316,24 +374,13 @@ impl Engine for Machine {
     }
     fn stream(&self, request: &pb::RangeRequest, keys_max: usize) -> Result<Streamed, Rejection> {
         let view = self.view();
-        let mut cursor = answer(view.cursor(request))?;
-        let mut kvs = Vec::new();
-        loop {
-            let chunk = no_fault(cursor.next_chunk(keys_max, usize::MAX));
-            assert!(
-                chunk.len() <= keys_max,
-                "a chunk of {} keys where {keys_max} were asked for",
-                chunk.len()
-            );
-            if chunk.is_empty() {
-                return Ok(Streamed {
-                    kvs,
-                    more: cursor.more(),
-                    count: cursor.count(),
-                });
-            }
-            kvs.extend(chunk);
-        }
+        let streamed = drain(&mut answer(view.cursor(request))?, keys_max, usize::MAX);
+        let in_small_chunks = drain(&mut answer(view.cursor(request))?, keys_max, 1);
+        assert_eq!(
+            in_small_chunks, streamed,
+            "what is streamed depends on the size of the chunks"
+        );
+        Ok(streamed)
     }
     fn read_txn(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Rejection> {
         answer(self.view().read_txn(request))
@@ -342,18 +389,26 @@ impl Engine for Machine {
         no_fault(self.view().count(key, range_end))
     }
     fn history(&self, from: i64, revisions_max: usize) -> Result<Vec<RevisionEvents>, Rejection> {
-        answer(self.view().history(from, revisions_max, usize::MAX))
+        let view = self.view();
+        let history = answer(view.history(from, revisions_max, usize::MAX))?;
+        let short = answer(view.history(from, revisions_max, 1))?;
+        assert!(
+            history.starts_with(&short),
+            "a history cut by bytes is another one"
+        );
+        assert_eq!(
+            short.is_empty(),
+            history.is_empty(),
+            "a history never gets on"
+        );
+        Ok(history)
     }
     fn previous(&self, event: &Event) -> Option<mvccpb::KeyValue> {
         no_fault(self.view().previous(event))
     }
     fn hash_kv(&self, revision: i64) -> Result<HashKv, Rejection> {
         let mut task = answer(self.view().hash_kv(revision))?;
-        loop {
-            if let Some(hash) = no_fault(task.step(3)) {
-                return Ok(hash);
-            }
-        }
+        Ok(hash_of(&mut task, 3))
     }
     fn leases(&self) -> Vec<LeaseInfo> {
         no_fault(self.view().leases())
@@ -378,6 +433,26 @@ impl Engine for Machine {
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Machine with a log of {} entries", self.log.len())
+    }
+}
+
+fn drain(cursor: &mut RangeCursor, keys_max: usize, bytes_max: usize) -> Streamed {
+    let mut kvs = Vec::new();
+    loop {
+        let chunk = no_fault(cursor.next_chunk(keys_max, bytes_max));
+        assert!(
+            chunk.len() <= keys_max,
+            "a chunk of {} keys where {keys_max} were asked for",
+            chunk.len()
+        );
+        if chunk.is_empty() {
+            return Streamed {
+                kvs,
+                more: cursor.more(),
+                count: cursor.count(),
+            };
+        }
+        kvs.extend(chunk);
     }
 }
 

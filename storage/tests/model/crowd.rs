@@ -73,15 +73,19 @@ fn key(number: u32) -> Bytes {
 }
 
 /// Transactions of up to a hundred puts each, over neighbouring keys or over
-/// every few of them.
+/// every few of them. Some values are large enough for a chunk to be written
+/// in parts.
 fn fill() -> impl Strategy<Value = Vec<EntryPayload>> {
-    (0..KEYS, 1..8_u32, 1..100_u32, 1..40_u32, any::<u8>()).prop_map(
+    (0..KEYS, 1..8_u32, 1..100_u32, 1..90_u32, any::<u8>()).prop_map(
         |(first, stride, puts, txns, value)| {
             let put = |number: u32| {
                 let key = key((first + number * stride) % KEYS);
                 let put = pb::PutRequest {
                     key,
-                    value: Bytes::from(vec![b'0' + value % 10]),
+                    value: Bytes::from(vec![
+                        b'0' + value % 10;
+                        if value % 50 == 0 { 1500 } else { 1 }
+                    ]),
                     ..Default::default()
                 };
                 pb::RequestOp {
