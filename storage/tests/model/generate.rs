@@ -180,6 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => payload().prop_map(|payload| Step::Apply(vec![payload])),
         10 => vec(payload(), 2..9).prop_map(Step::Apply),
+        1 => burst().prop_map(Step::Apply),
         10 => range_request().prop_map(Step::Range),
         3 => (1..4_usize, range_request()).prop_map(|(chunk, request)| Step::Stream(chunk, request)),
         3 => txn(read_operation().boxed()).prop_map(Step::ReadTxn),
@@ -223,6 +224,31 @@ fn payload() -> impl Strategy<Value = EntryPayload> {
         1 => Just(EntryPayload::Blank),
         1 => (1..4_u64).prop_map(membership),
     ]
+}
+
+/// More versions of one key than a read steps over one by one.
+fn burst() -> impl Strategy<Value = Vec<EntryPayload>> {
+    (key(), vec(0..6_u8, 8..24)).prop_map(|(key, writes)| {
+        let write = |write: u8| {
+            let key = key.clone();
+            let verb = match write {
+                0 => Verb::DeleteRange(pb::DeleteRangeRequest {
+                    key,
+                    ..Default::default()
+                }),
+                _ => Verb::Put(pb::PutRequest {
+                    key,
+                    value: Bytes::from(vec![write]),
+                    ..Default::default()
+                }),
+            };
+            EntryPayload::Command(Arc::new(Command {
+                header: None,
+                verb: Some(verb),
+            }))
+        };
+        writes.into_iter().map(write).collect()
+    })
 }
 
 /// One voter more than learners, by ID.

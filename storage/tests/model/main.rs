@@ -29,9 +29,9 @@ const CASES: u32 = 400;
 #[cfg(feature = "rocksdb")]
 const CASES_PER_ROCKSDB_CASE: u32 = 10;
 /// Thousands of keys take a hundred times as long as a dozen.
-const CASES_PER_CROWD: u32 = 25;
+const CASES_PER_CROWD: u32 = 40;
 #[cfg(feature = "rocksdb")]
-const CASES_PER_CROWD_ON_ROCKSDB: u32 = 100;
+const CASES_PER_CROWD_ON_ROCKSDB: u32 = 130;
 
 /// An engine in its own session, so that all see the same entries.
 struct Candidate {
