@@ -1,0 +1,6 @@
+//! What the benchmark binary measures, and how.
+
+pub mod cases;
+pub mod proc;
+pub mod run;
+pub mod table;
