@@ -69,7 +69,8 @@ impl Member {
         if cost == 0 || !self.exceeds_quota(cost) {
             return Ok(());
         }
-        self.raise_no_space().await;
+        // Boxed, so that what is rare takes no room in every request.
+        Box::pin(self.raise_no_space()).await;
         Err(ApiError::NoSpace)
     }
 
@@ -79,7 +80,7 @@ impl Member {
         if cost == 0 || !self.exceeds_quota(0) {
             return Ok(());
         }
-        self.raise_no_space().await;
+        Box::pin(self.raise_no_space()).await;
         Err(ApiError::NoSpace)
     }
 

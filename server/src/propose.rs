@@ -125,10 +125,9 @@ impl Member {
         let deadline = started + self.config.request_timeout();
         let mut pending = Pending::new(self);
         if !self.leadership.has_leader() {
-            self.leadership
-                .wait_for_leader(deadline)
-                .await
-                .map_err(|_| self.timeout_cause(started))?;
+            // Boxed, so that what is rare takes no room in every request.
+            let elected = Box::pin(self.leadership.wait_for_leader(deadline)).await;
+            elected.map_err(|_| self.timeout_cause(started))?;
         }
         match tokio::time::timeout_at(deadline, self.node.propose(command)).await {
             Ok(Ok(applied)) => {

@@ -106,7 +106,7 @@ impl Member {
     pub async fn read_index(&self) -> Result<(), ApiError> {
         match self.node.read_index().await {
             Ok(()) => Ok(()),
-            Err(ReadIndexError::NoLeader) => self.read_index_without_leader().await,
+            Err(ReadIndexError::NoLeader) => Box::pin(self.read_index_without_leader()).await,
             Err(error) => Err(self.read_index_failed(error)),
         }
     }
@@ -158,7 +158,7 @@ impl Member {
         let reads = self.node.reads().clone();
         let metrics = self.metrics.clone();
         let read = move || timed_range(&metrics, &reads.view(), &request);
-        self.pool.run(bytes, read).await?
+        Box::pin(self.pool.run(bytes, read)).await?
     }
 
     /// Answers a checked transaction of ranges only; its header is unset.
@@ -178,7 +178,7 @@ impl Member {
         };
         let reads = self.node.reads().clone();
         let read = move || read_txn_in(&reads.view(), &request);
-        self.pool.run(bytes, read).await?
+        Box::pin(self.pool.run(bytes, read)).await?
     }
 
     /// What a key and its value take on average, roughly.

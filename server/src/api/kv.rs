@@ -27,10 +27,11 @@ impl Kv for KvService {
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
         validate::range(&request)?;
-        let answer = self
-            .0
-            .timed(RequestKind::Range, self.range_checked(request))
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::Range,
+            Instant::now(),
+            self.range_checked(request).await,
+        )?;
         Ok(Response::new(answer))
     }
 
@@ -40,13 +41,11 @@ impl Kv for KvService {
     ) -> Result<Response<RangeStream>, Status> {
         let request = request.into_inner();
         validate::range_stream(&request)?;
-        let stream = self
-            .0
-            .timed(
-                RequestKind::Range,
-                range_stream::start(self.0.clone(), request),
-            )
-            .await?;
+        let stream = self.0.measured(
+            RequestKind::Range,
+            Instant::now(),
+            range_stream::start(self.0.clone(), request).await,
+        )?;
         self.0.metrics.mvcc.range_total.inc();
         Ok(Response::new(stream))
     }
@@ -60,10 +59,11 @@ impl Kv for KvService {
         // etcd looks at the quota before it looks at the request.
         self.0.check_quota(cost).await?;
         validate::put(&request)?;
-        let answer = self
-            .0
-            .timed(RequestKind::Put, self.put_checked(request, cost))
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::Put,
+            Instant::now(),
+            self.put_checked(request, cost).await,
+        )?;
         Ok(Response::new(answer))
     }
 
@@ -73,10 +73,11 @@ impl Kv for KvService {
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let request = request.into_inner();
         validate::delete_range(&request)?;
-        let answer = self
-            .0
-            .timed(RequestKind::DeleteRange, self.delete_checked(request))
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::DeleteRange,
+            Instant::now(),
+            self.delete_checked(request).await,
+        )?;
         Ok(Response::new(answer))
     }
 
@@ -89,13 +90,17 @@ impl Kv for KvService {
         self.0.check_quota(cost).await?;
         validate::txn(&request, self.0.config.max_txn_ops)?;
         let answer = if read::is_read_only(&request) {
-            self.0
-                .timed(RequestKind::ReadonlyTxn, self.read_txn_checked(request))
-                .await?
+            self.0.measured(
+                RequestKind::ReadonlyTxn,
+                Instant::now(),
+                self.read_txn_checked(request).await,
+            )?
         } else {
-            self.0
-                .timed(RequestKind::Txn, self.txn_checked(request, cost))
-                .await?
+            self.0.measured(
+                RequestKind::Txn,
+                Instant::now(),
+                self.txn_checked(request, cost).await,
+            )?
         };
         self.0.count_txn(&answer);
         Ok(Response::new(answer))
@@ -105,13 +110,11 @@ impl Kv for KvService {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        let answer = self
-            .0
-            .timed(
-                RequestKind::Compaction,
-                self.0.compact(request.into_inner()),
-            )
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::Compaction,
+            Instant::now(),
+            self.0.compact(request.into_inner()).await,
+        )?;
         Ok(Response::new(answer))
     }
 }
@@ -203,18 +206,16 @@ impl Member {
         })
     }
 
-    /// Measures a request with all it waits for.
-    pub async fn timed<T>(
+    /// Measures a request with all it waited for. It takes the result rather
+    /// than the future: a future handed on takes its room twice.
+    pub fn measured<T>(
         &self,
         kind: RequestKind,
-        request: impl Future<Output = Result<T, ApiError>>,
+        started: Instant,
+        result: Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        let started = Instant::now();
-        let result = request.await;
-        self.metrics
-            .server
-            .request_duration
-            .observe(kind, result.is_ok(), started.elapsed());
+        let duration = &self.metrics.server.request_duration;
+        duration.observe(kind, result.is_ok(), started.elapsed());
         result
     }
 

@@ -3,7 +3,7 @@
 use super::status::ApiError;
 use crate::{alarms, lease::TTL_MAX_SECS, member::Member, metrics::RequestKind};
 use futures_util::{Stream, stream};
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Instant};
 use sternpost_proto::{
     etcdserverpb::{self as pb, AlarmType, lease_server::Lease},
     internal::{LeaseGrant, LeaseRevoke, command::Verb},
@@ -27,10 +27,11 @@ impl Lease for LeaseService {
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         self.0.check_quota(alarms::LEASE_COST_BYTES).await?;
-        let answer = self
-            .0
-            .timed(RequestKind::LeaseGrant, self.grant(request.into_inner()))
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::LeaseGrant,
+            Instant::now(),
+            self.grant(request.into_inner()).await,
+        )?;
         Ok(Response::new(answer))
     }
 
@@ -38,10 +39,11 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        let answer = self
-            .0
-            .timed(RequestKind::LeaseRevoke, self.revoke(request.into_inner()))
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::LeaseRevoke,
+            Instant::now(),
+            self.revoke(request.into_inner()).await,
+        )?;
         Ok(Response::new(answer))
     }
 

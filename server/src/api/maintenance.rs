@@ -31,10 +31,11 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        let answer = self
-            .0
-            .timed(RequestKind::Alarm, self.alarm_checked(request.into_inner()))
-            .await?;
+        let answer = self.0.measured(
+            RequestKind::Alarm,
+            Instant::now(),
+            self.alarm_checked(request.into_inner()).await,
+        )?;
         Ok(Response::new(answer))
     }
 
