@@ -245,6 +245,13 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// Whether there are only zeros; without a branch per byte.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
+}
+
+/// Bytes searched at a time.
+const BLOCK: usize = 4096;
 /// Bytes read ahead at a time.
 const WINDOW: usize = 1 << 20;
 
@@ -311,12 +318,19 @@ impl Window {
                 return Ok(None);
             }
             let starts = bytes.len() - MARK_LEN + 1;
-            for at in 0..starts {
-                if bytes[at..at + 5] == head
-                    && let Some(mark) = Mark::decode(&bytes[at + HEAD_LEN..at + MARK_LEN], seed)
-                    && mark.offset == offset + at as u64
-                {
-                    return Ok(Some(mark));
+            for block in (0..starts).step_by(BLOCK) {
+                let end = starts.min(block + BLOCK);
+                // Most of what is searched was never written.
+                if is_zero(&bytes[block..end + 4]) {
+                    continue;
+                }
+                for at in block..end {
+                    if bytes[at..at + 5] == head
+                        && let Some(mark) = Mark::decode(&bytes[at + HEAD_LEN..at + MARK_LEN], seed)
+                        && mark.offset == offset + at as u64
+                    {
+                        return Ok(Some(mark));
+                    }
                 }
             }
             offset += starts as u64;

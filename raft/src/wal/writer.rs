@@ -69,9 +69,10 @@ impl Batch {
     /// signals, which can't know of one another, are sent each.
     pub fn finish(&mut self, result: Result<(), &str>) {
         let answer = || result.map_err(|text| io::Error::other(text.to_string()));
-        let newest = self.callbacks.len().saturating_sub(1);
+        let notifies = |callback: &IOFlushed<_>| matches!(callback, IOFlushed::Notify(_));
+        let newest = self.callbacks.iter().rposition(notifies);
         for (at, callback) in self.callbacks.drain(..).enumerate() {
-            if at == newest || result.is_err() || !matches!(callback, IOFlushed::Notify(_)) {
+            if Some(at) == newest || result.is_err() || !notifies(&callback) {
                 callback.io_completed(answer());
             }
         }

@@ -27,6 +27,7 @@ struct Disk {
     locked: Arc<AtomicBool>,
     faults: Faults,
     watcher: Mutex<Option<Arc<Watcher>>>,
+    before_read: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// Called before each operation that changes something.
@@ -98,6 +99,16 @@ impl Forgetful {
     /// Calls `watcher` before each operation that changes something.
     pub fn watch(&self, watcher: impl Fn(&Forgetful) + Send + Sync + 'static) {
         *self.disk.watcher.lock() = Some(Arc::new(watcher));
+    }
+
+    /// Calls `before` once, in the middle of the next read: its offset is
+    /// chosen, its bytes are not there yet.
+    pub fn before_next_read(&self, before: impl FnOnce() + Send + 'static) {
+        *self.disk.before_read.lock() = Some(Box::new(before));
+    }
+
+    pub fn tell_the_truth_about_syncs(&self) {
+        self.disk.faults.lie.store(false, Ordering::SeqCst);
     }
 
     /// A file's content as it is now.
@@ -268,6 +279,11 @@ impl File for Content {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let disk = self.disk.upgrade();
+        let before = disk.and_then(|disk| disk.before_read.lock().take());
+        if let Some(before) = before {
+            before();
+        }
         let bytes = self.bytes.lock();
         let start = offset as usize;
         let found = bytes.now.get(start..start + buffer.len());

@@ -94,7 +94,7 @@ fn before_every_single_operation() {
         bytes,
         newer,
     };
-    let calls = [
+    let mut calls = vec![
         Call::Vote { newer: 1 },
         append(3, 100, 0),
         Call::Committed,
@@ -111,7 +111,11 @@ fn before_every_single_operation() {
         append(10, 300, 0),
         Call::PurgeBeyond { count: 50 },
         append(5, 700, 0),
+        append(20, 10, 0),
     ];
+    // More than a sector of records that nobody waits for, and a write behind.
+    calls.extend((0..18).map(|_| Call::Purge { count: 1 }));
+    calls.push(append(2, 900, 0));
     run(async {
         for (at, call) in calls.iter().enumerate() {
             story.call(call, at % 3 != 1).await;
@@ -183,42 +187,69 @@ proptest! {
 }
 
 /// After a cut-off write, the same entry is sent again and written to the same
-/// place, in front of intact leftovers of the first attempt.
+/// place, in front of intact leftovers of the first attempt. In the first life
+/// of a log, and in a later one.
 #[test]
 fn leftovers_behind_the_same_bytes_stay_dead() {
+    run(async {
+        let mut files = Forgetful::default();
+        let mut story = Story::begin(files.clone());
+        story.call(&one(300), true).await;
+        for damaged in [10, 100, 10, 10] {
+            let before = files.copy();
+            let now = story.states[1].clone();
+            let (_, done) = now.call(&mut story.log, &some(3, 300)).await;
+            done.unwrap().await.unwrap().unwrap();
+            // The mark or the first of the three did not arrive whole, the
+            // others did.
+            let name = files_of(&files)[0].clone();
+            let mut bytes = files.read(&name);
+            let start = first_difference(&before.read(&name), &bytes);
+            bytes[start + damaged] ^= 1;
+            files = before;
+            files.put(&name, Some(bytes));
+
+            let resent = files.copy();
+            let (mut log, _) = open_in(&resent);
+            assert_eq!(Model::of(&mut log).await, now);
+            let (states, done) = now.call(&mut log, &one(300)).await;
+            done.unwrap().await.unwrap().unwrap();
+            drop(log);
+            let (mut log, _) = open_in(&resent);
+            assert_eq!(Model::of(&mut log).await, states[0]);
+            story.log = open_in(&files).0;
+        }
+    });
+}
+
+/// What only the process's death has left unsynced is made durable before
+/// anybody hears of it.
+#[test]
+fn what_is_found_is_durable() {
     run(async {
         let files = Forgetful::default();
         let mut story = Story::begin(files.clone());
         story.call(&one(300), true).await;
-        let before = files.copy();
-        let three = Call::Append {
-            count: 3,
-            bytes: 300,
-            newer: 0,
-        };
-        story.call(&three, true).await;
-        // The first of the three did not arrive whole, the others did.
-        let name = files_of(&files)[0].clone();
-        let mut bytes = files.read(&name);
-        let start = first_difference(&before.read(&name), &bytes);
-        bytes[start + 100] ^= 1;
-        let torn = before;
-        torn.put(&name, Some(bytes));
-
-        let (mut log, _) = open_in(&torn);
-        let now = Model::of(&mut log).await;
-        assert_eq!(now, story.states[1]);
-        let (states, done) = now.call(&mut log, &one(300)).await;
-        done.unwrap().await.unwrap().unwrap();
-        drop(log);
-        let (mut log, _) = open_in(&torn);
-        assert_eq!(Model::of(&mut log).await, states[0]);
+        files.lie_about_syncs();
+        story.call(&some(3, 300), true).await;
+        story.call(&Call::Vote { newer: 4 }, true).await;
+        drop(story.log);
+        files.tell_the_truth_about_syncs();
+        let (mut log, found) = open_in(&files);
+        assert_eq!(Some(&Model::of(&mut log).await), story.states.last());
+        let (mut log, after) = open_in(&files.power_cut(|| false));
+        assert_eq!(Some(&Model::of(&mut log).await), story.states.last());
+        assert_eq!(after, found);
     });
 }
 
 fn one(bytes: usize) -> Call {
+    some(1, bytes)
+}
+
+fn some(count: u64, bytes: usize) -> Call {
     Call::Append {
-        count: 1,
+        count,
         bytes,
         newer: 0,
     }

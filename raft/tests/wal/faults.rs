@@ -1,7 +1,7 @@
 //! Disks that fail, and disks that are full.
 
 use crate::support::{
-    SEGMENT_BYTES, Witness, entry,
+    SEGMENT_BYTES, Witness, content, entry,
     forgetful::Forgetful,
     model::{Model, Receiver},
     open_in, options, run,
@@ -176,5 +176,35 @@ fn a_log_that_waits_for_room_can_be_closed() {
         assert_eq!(witness.fatal(), None);
         let (mut after, _) = open_in(&files);
         assert!(!Model::of(&mut after).await.entries.is_empty());
+    });
+}
+
+#[test]
+fn a_segment_is_not_used_again_while_it_is_read() {
+    run(async {
+        let files = Forgetful::default();
+        let (mut log, _) = open_in(&files);
+        append(&mut log, 0..5, 500).await.await.unwrap().unwrap();
+        drop(log);
+        // Opened anew: the entries are in the file alone.
+        let (mut log, _) = open_in(&files);
+        let (reading, is_reading) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        files.before_next_read(move || {
+            reading.send(()).unwrap();
+            may_go_on.recv().unwrap();
+        });
+        let mut reader = log.clone();
+        let thread = thread::spawn(move || run(reader.try_get_log_entries(0..5)));
+        is_reading.recv().unwrap();
+        for start in (5..100).step_by(5) {
+            let done = append(&mut log, start..start + 5, 500).await;
+            done.await.unwrap().unwrap();
+            log.purge(log_id(1, start)).await.unwrap();
+        }
+        go_on.send(()).unwrap();
+        let entries = thread.join().unwrap().unwrap();
+        let expected = (0..5).map(|index| content(&entry(1, index, 500)));
+        assert!(entries.iter().map(content).eq(expected));
     });
 }
