@@ -138,21 +138,27 @@ async fn open(target: &Target) -> Session {
     session.unwrap_or_else(|status| panic!("{} refuses a watch stream: {status}", target.name()))
 }
 
-/// Of many watchers only those that got different events.
+/// Of many events only those that differ, side by side by their place.
 fn shown(left: &Reply, right: &Reply) -> (String, String) {
     let (Reply::Settled(one, broken_one), Reply::Settled(other, broken_other)) = (left, right)
     else {
         return (format!("{left:#?}"), format!("{right:#?}"));
     };
-    let differ = |mine: &[op::Delivery], theirs: &[op::Delivery]| {
-        let mut mine = mine.to_vec();
-        mine.retain(|delivery| !theirs.contains(delivery));
-        mine
-    };
-    (
-        format!("{broken_one:#?}\n{:#?}", differ(one, other)),
-        format!("{broken_other:#?}\n{:#?}", differ(other, one)),
-    )
+    let mut texts = (format!("{broken_one:#?}\n"), format!("{broken_other:#?}\n"));
+    for (mine, theirs) in one.iter().zip(other) {
+        for place in 0..mine.events.len().max(theirs.events.len()) {
+            let (left, right) = (mine.events.get(place), theirs.events.get(place));
+            if left != right {
+                let place = format!(
+                    "stream {} watch {} event {place}",
+                    mine.stream, mine.watch_id
+                );
+                let _ = writeln!(texts.0, "{place}: {left:?}");
+                let _ = writeln!(texts.1, "{place}: {right:?}");
+            }
+        }
+    }
+    texts
 }
 
 fn cut(text: &str) -> String {

@@ -149,31 +149,86 @@ fn promises(
         }
     }
     // A revoked lease without keys makes no revision; the answer then names another's.
+    let revoked = revocations(all);
     for entry in entries {
-        let (Action::Revoke(_), Outcome::Acked(revision)) = (&entry.action, &entry.outcome) else {
-            continue;
-        };
-        if all
-            .get(revision)
-            .is_some_and(|changes| fits(entry, changes))
-        {
-            owned.insert(*revision);
+        if let (Action::Revoke(id), Outcome::Acked(_)) = (&entry.action, &entry.outcome) {
+            owned.extend(revoked.get(id));
         }
     }
     let is_open = |entry: &&Entry| entry.outcome == Outcome::Unknown;
-    let mut open: Vec<&Entry> = entries.iter().filter(is_open).collect();
-    for (revision, changes) in all
+    let open: Vec<&Entry> = entries.iter().filter(is_open).collect();
+    let orphans = all
         .iter()
-        .filter(|(revision, _)| !owned.contains(*revision))
-    {
-        match open.iter().position(|entry| fits(entry, changes)) {
-            Some(nth) => {
-                open.swap_remove(nth);
-                seen.unknown_done += 1;
+        .filter(|(revision, _)| !owned.contains(*revision));
+    seen.unknown_done = assign(orphans, &revoked, open, wrong);
+}
+
+/// Gives each revision that nobody was told of to one operation without an answer;
+/// those that only one can have made first.
+fn assign<'a>(
+    orphans: impl Iterator<Item = (&'a i64, &'a Changes)>,
+    revoked: &BTreeMap<i64, i64>,
+    mut open: Vec<&Entry>,
+    wrong: &mut Vec<String>,
+) -> usize {
+    let made = |entry: &Entry, revision: i64, changes: &Changes| match &entry.action {
+        Action::Revoke(id) => revoked.get(id) == Some(&revision),
+        _ => fits(entry, changes),
+    };
+    let mut left: Vec<(i64, &Changes)> = orphans.map(|(at, changes)| (*at, changes)).collect();
+    let total = left.len();
+    for choices in [1, usize::MAX] {
+        loop {
+            let before = left.len();
+            left.retain(|(revision, changes)| {
+                let fitting = open.iter().enumerate();
+                let mut fitting = fitting.filter(|(_, entry)| made(entry, *revision, changes));
+                let first = fitting.next().map(|(nth, _)| nth);
+                let certain = choices > 1 || fitting.next().is_none();
+                match first.filter(|_| certain) {
+                    Some(nth) => {
+                        open.swap_remove(nth);
+                        false
+                    }
+                    None => true,
+                }
+            });
+            if left.len() == before {
+                break;
             }
-            None => wrong.push(format!("nobody asked for revision {revision}: {changes:?}")),
         }
     }
+    for (revision, changes) in &left {
+        wrong.push(format!("nobody asked for revision {revision}: {changes:?}"));
+    }
+    total - left.len()
+}
+
+/// Leases by the revision in which all their keys, and nothing else, were deleted
+/// in key order; a lease is given out once, so the last such revision is its end.
+fn revocations(all: &BTreeMap<i64, Changes>) -> BTreeMap<i64, i64> {
+    let mut attached: BTreeMap<String, i64> = BTreeMap::new();
+    let mut ends = BTreeMap::new();
+    for (revision, changes) in all {
+        let keys: Vec<(String, Option<String>)> = changes.iter().map(change).collect();
+        if let Some(lease) = keys.first().and_then(|(key, _)| attached.get(key).copied()) {
+            let its_keys = attached.iter().filter(|(_, of)| **of == lease);
+            let its_keys = its_keys.map(|(key, _)| (key.clone(), None));
+            if its_keys.eq(keys.iter().cloned()) {
+                ends.insert(lease, *revision);
+            }
+        }
+        for event in changes {
+            let (key, value) = change(event);
+            let lease = event.kv.as_ref().map_or(0, |kv| kv.lease);
+            if value.is_some() && lease != 0 {
+                attached.insert(key, lease);
+            } else {
+                attached.remove(&key);
+            }
+        }
+    }
+    ends
 }
 
 /// Whether a revision can be the work of this operation.
@@ -189,8 +244,7 @@ fn fits(entry: &Entry, changes: &Changes) -> bool {
             all_put
                 && changes.all(|(key, value)| value.is_none() && deletes.any(|asked| *asked == key))
         }
-        Action::Revoke(_) => changes.iter().all(|event| change(event).1.is_none()),
-        Action::Grant(_) | Action::Compact(_) => false,
+        Action::Grant(_) | Action::Revoke(_) | Action::Compact(_) => false,
     }
 }
 
