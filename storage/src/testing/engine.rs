@@ -269,7 +269,15 @@ impl Machine {
         let mut outcomes = Vec::new();
         let chunk_max = self.chunk_max;
         for chunk in entries.chunks(chunk_max) {
+            let digest = self.view().state_digest();
             let batch = no_fault(self.machine_mut().apply_batch(chunk));
+            let changes =
+                |applied: &Applied| applied.events.is_some() || !applied.changes.is_empty();
+            assert_eq!(
+                batch.outcomes.iter().any(changes),
+                batch.view.state_digest() != digest,
+                "the digest moves if and only if something changes"
+            );
             if let Some(last) = batch.outcomes.last() {
                 assert_eq!(
                     batch.view.revision(),

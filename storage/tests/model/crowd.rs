@@ -67,8 +67,29 @@ fn command(verb: Verb) -> EntryPayload {
     }))
 }
 
+/// Puts of all keys from number 0 on, a hundred to a transaction.
+pub fn all_puts(keys: u32) -> Vec<EntryPayload> {
+    let put = |number: u32| {
+        let put = pb::PutRequest {
+            key: key(number),
+            ..Default::default()
+        };
+        pb::RequestOp {
+            request: Some(Request::RequestPut(put)),
+        }
+    };
+    let txn = |first: u32| {
+        let success = (first..keys.min(first + 100)).map(put).collect();
+        command(Verb::Txn(pb::TxnRequest {
+            success,
+            ..Default::default()
+        }))
+    };
+    (0..keys).step_by(100).map(txn).collect()
+}
+
 /// Keys in families of a thousand.
-fn key(number: u32) -> Bytes {
+pub fn key(number: u32) -> Bytes {
     Bytes::from(format!("{:02}/{:03}", number / 1000, number % 1000))
 }
 

@@ -212,6 +212,27 @@ fn rocksdb_counts_what_the_model_counts() {
     });
 }
 
+/// Too many keys for the model to count them in time, but each has a number.
+#[test]
+fn counts_span_many_runs_of_blocks() {
+    const KEYS: u32 = 90_000;
+    // Blocks are cut between chunks: one large chunk makes few runs.
+    let mut store = Machine::in_memory(4);
+    let entries = Session::default().entries(&crowd::all_puts(KEYS));
+    store.apply(&entries);
+    for first in (0..KEYS).step_by(7_919) {
+        for last in (first..KEYS).step_by(4_987) {
+            let count = store.count(&crowd::key(first), &crowd::key(last));
+            assert_eq!(
+                count,
+                i64::from(last - first),
+                "keys from {first} to {last}"
+            );
+        }
+    }
+    assert_eq!(store.summary().keys_total, i64::from(KEYS));
+}
+
 /// The server refuses transactions that write a key twice; should one come
 /// through, no member stops and none differs.
 #[test]
