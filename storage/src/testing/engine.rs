@@ -1,7 +1,7 @@
 //! One face for the model and for the real store, so that one script can
 //! drive both.
 
-use super::Model;
+use super::{Model, audit::audit};
 use crate::{
     apply::{Applied, Entry},
     error::{Fault, ReadError, Rejection},
@@ -340,6 +340,7 @@ impl Engine for Machine {
             "the view does not know how far the scrub is"
         );
         self.pin.iter().for_each(Pin::check);
+        audit(&self.view());
         progress.done
     }
     fn flush(&mut self) {
@@ -358,6 +359,7 @@ impl Engine for Machine {
         }
         let again = self.replay();
         self.check_again(&again);
+        audit(&self.view());
     }
     fn replay(&mut self) -> Vec<Applied> {
         let log = std::mem::take(&mut self.log);

@@ -4,6 +4,7 @@
 //! Nothing of the server depends on it: the feature `testing` is for test
 //! builds and for `fuzz/`.
 
+mod audit;
 pub mod engine;
 pub mod fuzz;
 pub mod model;
