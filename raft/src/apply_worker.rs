@@ -38,9 +38,10 @@ use tokio::sync::oneshot;
 /// housekeeper one request, and there is the word to stop; the rest is slack.
 const JOBS_MAX: usize = 8;
 
-/// Chunks that may pass a waiting scrub step. Under a load that always has a
-/// chunk ready the scrub must go on as well, or dead rows would pile up.
-const CHUNKS_BEFORE_SCRUB_MAX: usize = 16;
+/// Time that chunks may take before a waiting scrub step, of a millisecond,
+/// has its turn. Under a load that always has a chunk ready the scrub must go
+/// on as well, with a fifth of the thread, or dead rows would pile up.
+const CHUNKS_BEFORE_SCRUB: Duration = Duration::from_millis(4);
 
 /// Published views that may be remembered before those that nobody holds any
 /// more are dropped out of order, behind one that is held for long.
@@ -56,7 +57,16 @@ pub(crate) struct Chunk {
 /// One step of the scrub.
 pub(crate) struct ScrubStep {
     pub(crate) rows_max: usize,
-    pub(crate) done: SyncSender<(ScrubProgress, Duration)>,
+    pub(crate) done: SyncSender<Scrubbed>,
+}
+
+/// What a step of the scrub came to.
+pub(crate) struct Scrubbed {
+    pub(crate) progress: ScrubProgress,
+    /// The worker's time for it.
+    pub(crate) took: Duration,
+    /// Rows below it are gone once the progress says that all is done.
+    pub(crate) compact_revision: i64,
 }
 
 enum Job {
@@ -88,9 +98,8 @@ impl JobSender {
         }))
     }
 
-    /// Runs one scrub step and waits for it, and says how long it took the
-    /// worker; `None` if that has ended.
-    pub(crate) fn scrub(&self, rows_max: usize) -> Option<(ScrubProgress, Duration)> {
+    /// Runs one scrub step and waits for it; `None` if the worker has ended.
+    pub(crate) fn scrub(&self, rows_max: usize) -> Option<Scrubbed> {
         let (done, progress) = sync_channel(1);
         self.jobs
             .send(Job::Scrub(ScrubStep { rows_max, done }))
@@ -175,7 +184,7 @@ impl ApplyWorker {
 
     fn run(mut self, jobs: &Receiver<Job>, chunks_waiting: &AtomicUsize) {
         let mut deferred: Option<ScrubStep> = None;
-        let mut passed = 0;
+        let mut passed = Duration::ZERO;
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Chunk(Chunk {
@@ -184,12 +193,13 @@ impl ApplyWorker {
                     done,
                 }) => {
                     chunks_waiting.fetch_sub(1, Ordering::AcqRel);
+                    let begun = Instant::now();
                     if !self.apply(&entries, bytes) {
                         return;
                     }
                     // openraft may have been stopped meanwhile.
                     let _ = done.send(());
-                    passed += 1;
+                    passed += begun.elapsed();
                 }
                 Job::Scrub(step) => deferred = Some(step),
                 Job::PublishView(done) => {
@@ -200,9 +210,9 @@ impl ApplyWorker {
                 Job::Stop => break,
             }
             let free = chunks_waiting.load(Ordering::Acquire) == 0;
-            let due = free || passed >= CHUNKS_BEFORE_SCRUB_MAX;
+            let due = free || passed >= CHUNKS_BEFORE_SCRUB;
             if let Some(step) = deferred.take_if(|_| due) {
-                passed = 0;
+                passed = Duration::ZERO;
                 if !self.scrub(step) {
                     return;
                 }
@@ -324,13 +334,18 @@ impl ApplyWorker {
             }
         };
         let view = self.reads.view();
+        let compact_revision = view.compact_revision();
         self.views.note(&view);
         self.feed.refresh(view);
         let took = started.elapsed();
         if progress.rows_deleted > 0 {
             self.faults.scrubbed(progress.rows_deleted, took);
         }
-        let _ = step.done.send((progress, took));
+        let _ = step.done.send(Scrubbed {
+            progress,
+            took,
+            compact_revision,
+        });
         true
     }
 }

@@ -16,7 +16,10 @@ use crate::{
 };
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError, sync_channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -88,8 +91,8 @@ pub(crate) struct Housekeeper {
     /// To the raft thread. Only the newest counts.
     pub(crate) purges: watch::Sender<Option<Purge>>,
     pub(crate) defragments: mpsc::Receiver<DefragmentWaiter>,
-    /// Counts finished scrubs.
-    pub(crate) scrubs: watch::Sender<u64>,
+    /// The compact revision that was scrubbed last.
+    pub(crate) scrubbed: watch::Sender<i64>,
     pub(crate) nudge: Nudge,
     pub(crate) wakes: Wakes,
 }
@@ -117,7 +120,10 @@ impl Housekeeper {
 
 /// A defragmentation under way, and who waits for it.
 struct Defragmenting {
-    files: JoinHandle<Result<(), Fault>>,
+    begun: Instant,
+    /// Rewrites the files, and says how that went before it wakes us.
+    thread: JoinHandle<()>,
+    result: Receiver<Result<(), Fault>>,
     waiters: Vec<DefragmentWaiter>,
 }
 
@@ -144,7 +150,8 @@ impl Keeping {
             self.defragment()?;
             self.rest();
         }
-        self.finish_defragmenting(true)
+        self.finish_defragmenting(true);
+        Ok(())
     }
 
     /// Sleeps until a wake, or until the next scrub step is due.
@@ -218,24 +225,30 @@ impl Keeping {
     /// One step of the scrub.
     fn scrub_once(&mut self) {
         let since = *self.scrub.wanted_since.get_or_insert_with(Instant::now);
-        let Some((progress, took)) = self.house.worker.scrub(self.scrub.rows) else {
+        let Some(step) = self.house.worker.scrub(self.scrub.rows) else {
             return;
         };
-        self.scrub
-            .pace(progress.rows_deleted, took, self.house.flow.is_stalled());
-        if progress.done && self.house.reads.view().scrubbed() {
+        self.scrub.pace(
+            step.progress.rows_deleted,
+            step.took,
+            self.house.flow.is_stalled(),
+        );
+        if !step.progress.done {
+            return;
+        }
+        self.house.scrubbed.send_replace(step.compact_revision);
+        if self.house.reads.view().scrubbed() {
             self.scrub.wanted_since = None;
             self.house.faults.compaction_finished(since.elapsed());
             // Readers of the feed still hold views from before the scrub.
             self.house.worker.publish_view();
-            self.house.scrubs.send_modify(|count| *count += 1);
         }
     }
 
     /// Begins and ends defragmentations, one at a time. While the files are
     /// rewritten, on a thread of its own, flushes and purges go on here.
     fn defragment(&mut self) -> Result<(), Fault> {
-        self.finish_defragmenting(false)?;
+        self.finish_defragmenting(false);
         if self.defragmenting.is_some() {
             return Ok(());
         }
@@ -246,19 +259,27 @@ impl Keeping {
         if waiters.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         self.scrub_all()?;
         self.drop_old_views()?;
         self.flush()?;
         let (flusher, nudge) = (self.house.flusher.clone(), self.house.nudge.clone());
-        let files = std::thread::Builder::new()
+        let (done, result) = sync_channel(1);
+        let thread = std::thread::Builder::new()
             .name("defragment".into())
             .spawn(move || {
-                let result = flusher.compact_files();
+                let _ = done.send(flusher.compact_files());
                 nudge.wake();
-                result
             });
-        match files {
-            Ok(files) => self.defragmenting = Some(Defragmenting { files, waiters }),
+        match thread {
+            Ok(thread) => {
+                self.defragmenting = Some(Defragmenting {
+                    begun,
+                    thread,
+                    result,
+                    waiters,
+                })
+            }
             Err(error) => answer(
                 waiters,
                 &Err(Fault::Backend(format!("can't start a thread: {error}"))),
@@ -267,24 +288,48 @@ impl Keeping {
         Ok(())
     }
 
-    /// Answers those who wait once the files are rewritten.
-    fn finish_defragmenting(&mut self, wait: bool) -> Result<(), Fault> {
-        let Some(Defragmenting { files, waiters }) = self
-            .defragmenting
-            .take_if(|it| wait || it.files.is_finished())
-        else {
-            return Ok(());
+    /// Answers those who wait once the files are rewritten; `wait`s for that
+    /// at the end.
+    fn finish_defragmenting(&mut self, wait: bool) {
+        let Some(under_way) = &self.defragmenting else {
+            return;
         };
-        let result = files
-            .join()
-            .unwrap_or_else(|_| Err(Fault::Backend("the defragment thread panicked".into())));
+        let result = match wait {
+            true => under_way
+                .result
+                .recv()
+                .map_err(|_| TryRecvError::Disconnected),
+            false => under_way.result.try_recv(),
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => {
+                Err(Fault::Backend("the defragment thread panicked".into()))
+            }
+        };
+        let Some(Defragmenting {
+            begun,
+            thread,
+            waiters,
+            ..
+        }) = self.defragmenting.take()
+        else {
+            return;
+        };
+        let _ = thread.join();
+        tracing::info!(took = ?begun.elapsed(), ok = result.is_ok(), "defragmented");
         answer(waiters, &result);
-        Ok(())
     }
 
-    /// Without rests: a step takes a millisecond, and chunks go first.
+    /// Up to the compact revision as it is now, without rests: a step takes a
+    /// millisecond, and chunks go first.
     fn scrub_all(&mut self) -> Result<(), Fault> {
-        while !self.house.reads.view().scrubbed() && !self.is_ending() {
+        let target = self.house.reads.view().compact_revision();
+        while !self.house.reads.view().scrubbed()
+            && *self.house.scrubbed.borrow() < target
+            && !self.is_ending()
+        {
             self.scrub_once();
             self.flush_if_due()?;
         }

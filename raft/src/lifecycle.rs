@@ -139,6 +139,7 @@ fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachi
              they do not belong together, or the state has been replaced"
         )));
     }
+    tracing::info!(applied, last, purged, "log and state opened");
     Ok(machine)
 }
 
@@ -203,14 +204,14 @@ fn start(
     let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
     let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
     let (purges, purging) = watch::channel(None);
-    let (scrubs, scrubbing) = watch::channel(0);
+    let (scrubbed, scrubbing) = watch::channel(-1);
     let (standing, following) = watch::channel(Standing::default());
     let (leadership, leading) = watch::channel(Leadership::default());
     let (nudge, wakes) = nudge();
     let keeping = Keeping {
         purges,
         defragmenting,
-        scrubs,
+        scrubbed,
         nudge: nudge.clone(),
         wakes,
     };
@@ -250,7 +251,7 @@ fn start(
         feed: common.feed,
         standing: following,
         leadership: leading,
-        scrubs: scrubbing,
+        scrubbed: scrubbing,
         defragments,
         nudge,
         threads: Mutex::new(Some(Threads { raft, house })),
@@ -262,7 +263,7 @@ fn start(
 struct Keeping {
     purges: watch::Sender<Option<Purge>>,
     defragmenting: mpsc::Receiver<DefragmentWaiter>,
-    scrubs: watch::Sender<u64>,
+    scrubbed: watch::Sender<i64>,
     nudge: Nudge,
     wakes: Wakes,
 }
@@ -296,7 +297,7 @@ fn start_house(
         faults: common.faults.clone(),
         purges: keeping.purges,
         defragments: keeping.defragmenting,
-        scrubs: keeping.scrubs,
+        scrubbed: keeping.scrubbed,
         nudge: keeping.nudge,
         wakes: keeping.wakes,
     };

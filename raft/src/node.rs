@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     pub(crate) feed: Feed,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) leadership: watch::Receiver<Leadership>,
-    pub(crate) scrubs: watch::Receiver<u64>,
+    pub(crate) scrubbed: watch::Receiver<i64>,
     pub(crate) defragments: mpsc::Sender<DefragmentWaiter>,
     pub(crate) nudge: Nudge,
     /// Taken by whoever stops the node.
@@ -151,11 +151,16 @@ impl RaftNode {
         self.inner.leadership.clone()
     }
 
-    /// Waits until no row is left that the compact revision made dead.
-    /// Returns early only when the node stops.
+    /// Waits until no row is left that the compact revision, as it is when
+    /// this is called, made dead. Returns early only when the node stops.
     pub async fn wait_scrubbed(&self) {
-        let mut scrubs = self.inner.scrubs.clone();
-        while !self.inner.reads.view().scrubbed() && scrubs.changed().await.is_ok() {}
+        let target = self.inner.reads.view().compact_revision();
+        let mut scrubbed = self.inner.scrubbed.clone();
+        while !self.inner.reads.view().scrubbed() && *scrubbed.borrow_and_update() < target {
+            if scrubbed.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Gives freed space back to the file system, beside the traffic.

@@ -67,8 +67,17 @@ impl Follow {
         self.standing
             .send_if_modified(|last| std::mem::replace(last, standing) != standing);
         let leadership = standing.leadership;
-        self.leadership
+        let changed = self
+            .leadership
             .send_if_modified(|last| std::mem::replace(last, leadership) != leadership);
+        if changed {
+            let Leadership {
+                term,
+                leader,
+                leads,
+            } = leadership;
+            tracing::info!(term, ?leader, leads, "leadership changed");
+        }
     }
 
     fn standing(&self, data: &DataMetrics, server: &ServerMetrics) -> Standing {
