@@ -28,6 +28,16 @@ fn maintenance() {
     same(include_str!("../scripts/maintenance.txt"));
 }
 
+#[test]
+fn alarms() {
+    let start = |kind| Plan::new(kind).flag("--quota-backend-bytes=1").start();
+    same_on(
+        include_str!("../scripts/alarm.txt"),
+        &start(Kind::Sternpost),
+        &start(Kind::Etcd),
+    );
+}
+
 /// A minute of light load, as the tool defines it; it wants an empty server.
 #[test]
 fn check_perf() {
