@@ -38,6 +38,8 @@ impl Observer for Reporter {
     }
 
     fn chunk_applied(&self, entries: usize, took: Duration) {
+        let durations = &self.metrics.server.request_duration;
+        durations.chunk_applied(entries, took);
         let disk = &self.metrics.disk;
         disk.backend_commit.observe(took.as_secs_f64());
         disk.backend_commit_write.observe(took.as_secs_f64());

@@ -17,18 +17,20 @@ use tonic::{Code, Status};
 /// answer it was cancelled.
 pub struct Ticket {
     method: Arc<Method>,
-    started: Option<Instant>,
+    started: Instant,
+    slow_after: Duration,
     finished: bool,
 }
 
 impl Ticket {
-    /// Starts a call.
-    pub fn new(method: Arc<Method>) -> Self {
+    /// Starts a call. A unary one that takes longer than `slow_after` is
+    /// worth a line in the log; zero for none.
+    pub fn new(method: Arc<Method>, slow_after: Duration) -> Self {
         method.started.inc();
-        let started = method.handling.is_some().then(Instant::now);
         Self {
             method,
-            started,
+            started: Instant::now(),
+            slow_after,
             finished: false,
         }
     }
@@ -44,8 +46,18 @@ impl Ticket {
             return;
         }
         self.method.handled[code as usize].inc();
-        if let (Some(handling), Some(started)) = (&self.method.handling, self.started) {
-            handling.observe(started.elapsed().as_secs_f64());
+        let took = self.started.elapsed();
+        if let Some(handling) = &self.method.handling {
+            handling.observe(took.as_secs_f64());
+        }
+        if took > self.slow_after && !self.slow_after.is_zero() && !self.method.streams {
+            tracing::warn!(
+                "time spent" = ?took,
+                "response type" = self.method.path,
+                code = ?code,
+                "expected-duration" = ?self.slow_after,
+                "request stats"
+            );
         }
     }
 }
@@ -164,8 +176,8 @@ mod tests {
     fn a_dropped_call_was_cancelled() {
         let metrics = Metrics::default();
         let method = metrics.grpc.method("/etcdserverpb.KV/Put").unwrap();
-        drop(Ticket::new(method.clone()));
-        let mut done = Ticket::new(method.clone());
+        drop(Ticket::new(method.clone(), Duration::ZERO));
+        let mut done = Ticket::new(method.clone(), Duration::ZERO);
         done.finish(Code::Ok);
         drop(done);
         let counts = [Code::Ok, Code::Cancelled].map(|code| method.handled[code as usize].get());

@@ -25,6 +25,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -50,6 +51,8 @@ pub struct Calls {
     pub receive_max: usize,
     /// Whether a leader is known.
     pub has_leader: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// A unary call that takes longer is logged; zero for none.
+    pub slow_after: Duration,
     /// Cancelled when the server goes.
     pub stopping: CancellationToken,
 }
@@ -120,7 +123,7 @@ impl Calls {
             Ok(method) => method.clone(),
             Err(status) => return status.into_http().map(Outbound::Page),
         };
-        let mut ticket = Ticket::new(method.clone());
+        let mut ticket = Ticket::new(method.clone(), self.slow_after);
         if let Err(status) = self.admit(&method, request.headers()) {
             ticket.finish(status.code());
             return status.into_http().map(Outbound::Page);

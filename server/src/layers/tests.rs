@@ -14,6 +14,7 @@ fn calls(router: Router) -> Calls {
         metrics: Metrics::default(),
         receive_max: 1000,
         has_leader: Arc::new(|| true),
+        slow_after: Duration::ZERO,
         stopping: CancellationToken::new(),
     }
 }

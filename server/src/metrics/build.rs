@@ -6,6 +6,64 @@ use prometheus::{
     Registry, core::Collector, exponential_buckets,
 };
 
+/// The type that a method of [`Builder`] makes.
+macro_rules! family {
+    (counter) => {
+        prometheus::IntCounter
+    };
+    (counters) => {
+        prometheus::IntCounterVec
+    };
+    (gauge) => {
+        prometheus::IntGauge
+    };
+    (gauges) => {
+        prometheus::IntGaugeVec
+    };
+    (histogram) => {
+        prometheus::Histogram
+    };
+    (requests) => {
+        $crate::metrics::requests::RequestDurations
+    };
+    (outcomes) => {
+        $crate::metrics::requests::OutcomeDurations
+    };
+    (clients) => {
+        $crate::metrics::requests::ClientRequests
+    };
+}
+
+/// Declares a group of families: a field per row, made by the method of
+/// [`Builder`] that the row names. The row's comment is its help text, too.
+macro_rules! families {
+    (
+        $(#[$group_doc:meta])*
+        $group:ident {
+            $(
+                #[doc = $help:literal]
+                $field:ident: $method:ident($name:literal $(, $argument:expr)*);
+            )+
+        }
+    ) => {
+        $(#[$group_doc])*
+        pub struct $group {
+            $(
+                #[doc = $help]
+                pub $field: $crate::metrics::build::family!($method),
+            )+
+        }
+
+        impl $group {
+            pub(super) fn new(add: &Builder<'_>) -> Self {
+                Self { $($field: add.$method($name, $help.trim_ascii() $(, $argument)*),)+ }
+            }
+        }
+    };
+}
+
+pub(super) use {families, family};
+
 /// Adds families to a registry.
 pub struct Builder<'a>(pub &'a Registry);
 

@@ -8,14 +8,16 @@ mod build;
 mod data;
 mod exposition;
 mod process;
+mod requests;
 mod rpc;
 mod server;
 
 pub use data::{Disk, Lease, Mvcc, Watch};
 pub use exposition::CONTENT_TYPE;
 pub use process::Process;
+pub use requests::RequestKind;
 pub use rpc::{Grpc, Method, Network};
-pub use server::{RequestKind, Server};
+pub use server::Server;
 
 use crate::config::MetricsLevel;
 use build::Builder;
@@ -69,6 +71,7 @@ impl Metrics {
     pub fn new(level: MetricsLevel) -> Self {
         let registry = Registry::new();
         let add = Builder(&registry);
+        data::absent(&add);
         let network = Network::new(&add);
         let families = Families {
             server: Server::new(&add),

@@ -1,6 +1,6 @@
 //! `grpc_server_*` and the bytes of the client port.
 
-use super::build::{Buckets, Builder};
+use super::build::{Buckets, Builder, families};
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 use prost::Message as _;
 use std::{
@@ -31,6 +31,8 @@ pub const CODES: [&str; 17] = [
 
 /// One method's series.
 pub struct Method {
+    /// `/package.Service/Method`.
+    pub path: String,
     /// Either side sends more than one message.
     pub streams: bool,
     /// Both sides do: it ends only when somebody ends it.
@@ -97,7 +99,9 @@ impl Grpc {
             .map(|(service, name, kind)| {
                 let values = [kind, service.as_str(), name.as_str()];
                 let series = |family: &IntCounterVec| family.with_label_values(&values);
+                let path = format!("/{service}/{name}");
                 let method = Method {
+                    path: path.clone(),
                     started: series(&started),
                     handled: CODES
                         .map(|code| handled.with_label_values(&[kind, &service, &name, code])),
@@ -111,7 +115,7 @@ impl Grpc {
                     received_bytes: network.client_received_bytes.clone(),
                     sent_bytes: network.client_sent_bytes.clone(),
                 };
-                (format!("/{service}/{name}"), Arc::new(method))
+                (path, Arc::new(method))
             })
             .collect();
         Self { methods, services }
@@ -147,32 +151,14 @@ fn known_methods() -> Vec<(String, String, &'static str)> {
     methods
 }
 
-/// `etcd_network_*` of the client port.
-pub struct Network {
-    /// Bytes of gRPC messages received.
-    pub client_received_bytes: IntCounter,
-    /// Bytes of gRPC messages sent.
-    pub client_sent_bytes: IntCounter,
-    /// Streams that broke, by direction (receive, send) and API (watch, lease-keepalive).
-    pub stream_failures: IntCounterVec,
-}
-
-impl Network {
-    pub(super) fn new(add: &Builder<'_>) -> Self {
-        Self {
-            client_received_bytes: add.counter(
-                "etcd_network_client_grpc_received_bytes_total",
-                "Bytes received from gRPC clients.",
-            ),
-            client_sent_bytes: add.counter(
-                "etcd_network_client_grpc_sent_bytes_total",
-                "Bytes sent to gRPC clients.",
-            ),
-            stream_failures: add.counters(
-                "etcd_network_server_stream_failures_total",
-                "Streams that failed, by direction and API.",
-                &["Type", "API"],
-            ),
-        }
+families! {
+    /// `etcd_network_*` of the client port.
+    Network {
+        /// Bytes of gRPC messages received.
+        client_received_bytes: counter("etcd_network_client_grpc_received_bytes_total");
+        /// Bytes of gRPC messages sent.
+        client_sent_bytes: counter("etcd_network_client_grpc_sent_bytes_total");
+        /// Streams that broke, by direction (receive, send) and API (watch, lease-keepalive).
+        stream_failures: counters("etcd_network_server_stream_failures_total", &["Type", "API"]);
     }
 }

@@ -190,6 +190,7 @@ impl Fronts {
             metrics: member.metrics.clone(),
             receive_max: config.grpc_receive_max(),
             has_leader: Arc::new(move || leader.leadership.has_leader()),
+            slow_after: config.warning_unary_request_duration,
             stopping: transport.stopping().clone(),
         };
         let pages = || Pages::client(member, Guard::new(config));

@@ -1,7 +1,7 @@
 //! Sockets: TCP and socket files behind one type, listening and connected.
 
 use crate::config::{Config, Scheme, Url};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::{
     io::{self, IoSlice},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -17,6 +18,11 @@ use tokio::{
 
 /// Connections the system queues until they are accepted.
 const BACKLOG: i32 = 4096;
+
+/// A client that vanished is noticed by the system after a few of these.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(30));
 
 /// A socket that listens on one URL.
 pub struct Listener {
@@ -152,6 +158,7 @@ impl Stream {
         }
         // Without this, an answer waits for the client's delayed ACK.
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&KEEPALIVE)?;
         TcpStream::from_std(socket.into()).map(Self::Tcp)
     }
 }

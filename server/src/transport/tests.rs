@@ -15,6 +15,7 @@ fn front(stopping: &CancellationToken) -> Service {
         metrics: Metrics::default(),
         receive_max: 1 << 20,
         has_leader: Arc::new(|| true),
+        slow_after: Duration::ZERO,
         stopping: stopping.clone(),
     };
     Front::new(Some(calls), None)
