@@ -54,7 +54,7 @@ pub fn run(arguments: &[String]) -> i32 {
         }
         Some(verb) if VERBS.contains(&verb) => {
             eprintln!("Error: {verb} is not built yet in this version");
-            1
+            2
         }
         Some(verb) => {
             eprintln!("Error: unknown command {verb:?} for \"etcdutl\"");

@@ -220,7 +220,7 @@ flags! {
     /// Most streams a client may have open on one connection.
     max_concurrent_streams: u32 as Uint32 = "4294967295" => Built;
     /// Least time between a client's pings; here pings are bounded otherwise.
-    grpc_keepalive_min_time: Duration as Span = "5s" => Moot;
+    grpc_keepalive_min_time: Duration as Span = "5s" => Ignored;
     /// Time between the server's pings of a silent client; 0: none.
     grpc_keepalive_interval: Duration as Span = "2h0m0s" => Built;
     /// Time a client has to answer a ping before its connection is closed.

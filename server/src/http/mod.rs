@@ -166,11 +166,11 @@ async fn members(State(member): State<Arc<Member>>, method: Method) -> Response<
     response
 }
 
-/// The JSON gateway's place.
+/// The JSON gateway's place: what it says of a path it does not know.
 async fn gateway() -> Response<Body> {
     reply::json(
-        StatusCode::NOT_IMPLEMENTED,
-        "{\"code\":12, \"message\":\"the JSON gateway is not built yet in this version\"}",
+        StatusCode::NOT_FOUND,
+        "{\"code\":5, \"message\":\"Not Found\"}",
     )
 }
 

@@ -40,9 +40,9 @@ families! {
         /// Milliseconds of a whole compaction.
         compaction_total: histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", Buckets::Doubling(100.0, 14));
         /// The rebuildable copy of the newest versions, in bytes.
-        current_copy_size: gauge("sternpost_current_copy_bytes");
+        current_copy_size: gauge("sternpost_db_current_copy_bytes");
         /// All files of the database, in bytes.
-        disk_size: gauge("sternpost_disk_bytes");
+        disk_size: gauge("sternpost_db_disk_bytes");
     }
 }
 
