@@ -126,8 +126,9 @@ impl StateMachine {
         })
     }
 
-    /// Removes at most `rows_max` rows that the compact revision made dead,
-    /// and publishes a view. Call between chunks until `done`.
+    /// Removes at most `rows_max` rows that the compact revision made dead, but
+    /// always those of one event, which are four at most, and publishes a
+    /// view. Call between chunks until `done`.
     pub fn scrub_step(&mut self, rows_max: usize) -> Result<ScrubProgress, Fault> {
         self.guarded(|machine| {
             let before = machine.writer.state;

@@ -68,7 +68,7 @@ pub enum StateChange {
     LeaseCheckpointed(LeaseInfo),
     /// The set of alarms changed.
     Alarms,
-    /// Members or their attributes changed.
+    /// Members, their attributes or the cluster version changed.
     Members,
     /// The compact revision moved.
     Compacted(i64),

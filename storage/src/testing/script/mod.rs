@@ -28,7 +28,7 @@
 //! `version|create|mod|value|lease RANGE =|!=|>|< OPERAND`. The operand may be
 //! `unset`, and the sign `?` is a result that nobody knows.
 //!
-//! [`parse`] reads a script, [`print`] writes one, [`run`] lets an
+//! [`parse`] reads a script, [`print()`] writes one, [`run`] lets an
 //! [`Engine`](super::Engine) carry it out and tells what came of it.
 
 mod parse;
