@@ -16,7 +16,11 @@ const DEPTH_MAX: usize = 2;
 
 impl Generator {
     pub(super) fn txn(&mut self) -> Op {
-        Op::Txn(self.txn_request(0))
+        let mut request = self.txn_request(0);
+        if deletes_to_the_end(&request) {
+            ignore_nothing(&mut request);
+        }
+        Op::Txn(request)
     }
 
     fn txn_request(&mut self, depth: usize) -> pb::TxnRequest {
@@ -165,6 +169,22 @@ pub(super) fn deletes_to_the_end(txn: &pb::TxnRequest) -> bool {
             Request::RequestTxn(txn) => deletes_to_the_end(txn),
             _ => false,
         })
+}
+
+/// A put that keeps the value or lease of a key which the same transaction has deleted
+/// before fails in the middle of it, and the reference dies of that.
+fn ignore_nothing(txn: &mut pb::TxnRequest) {
+    let ops = txn.success.iter_mut().chain(&mut txn.failure);
+    for request in ops.filter_map(|op| op.request.as_mut()) {
+        match request {
+            Request::RequestPut(put) => {
+                put.ignore_value = false;
+                put.ignore_lease = false;
+            }
+            Request::RequestTxn(txn) => ignore_nothing(txn),
+            _ => {}
+        }
+    }
 }
 
 fn nested(success: Vec<Request>, failure: Vec<Request>) -> Request {
