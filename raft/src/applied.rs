@@ -5,6 +5,7 @@
 //! Apply never waits for a reader. The ring must not keep chunks for longer
 //! than that, because each holds a view, and a view keeps dead rows alive.
 
+use crate::changes::{ChangeLine, ChangeReader};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -66,6 +67,7 @@ struct Shared {
     closed: AtomicBool,
     /// Counts up with each publication; readers sleep on it.
     wake: watch::Sender<u64>,
+    changes: ChangeLine,
 }
 
 struct Ring {
@@ -131,8 +133,15 @@ impl Feed {
                 ring: Mutex::new(ring),
                 closed: AtomicBool::new(false),
                 wake: watch::Sender::new(0),
+                changes: ChangeLine::new(),
             }),
         }
+    }
+
+    /// Starts reading changes beside the keys, from now on: what is in the
+    /// newest view when this returns may or may not arrive again.
+    pub fn changes(&self) -> ChangeReader {
+        self.shared.changes.subscribe()
     }
 
     /// Starts reading at the newest chunk. `view` is the state just before
@@ -158,6 +167,8 @@ impl Feed {
         changes: Vec<StateChange>,
         view: Arc<ReadView>,
     ) {
+        let index = view.applied().map_or(0, |mark| mark.index);
+        self.shared.changes.send(&changes, index);
         let mut ring = self.shared.ring.lock();
         let chunk = Published {
             sequence: ring.next,
@@ -199,6 +210,7 @@ impl Feed {
     /// Ends the feed: readers get what is left, then `None`.
     pub(crate) fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
+        self.shared.changes.close();
         self.shared.wake.send_modify(|count| *count += 1);
     }
 }

@@ -8,6 +8,7 @@
 pub mod applied;
 mod apply_worker;
 mod batcher;
+mod changes;
 pub mod codec;
 pub mod error;
 mod flow;
@@ -33,6 +34,7 @@ pub mod types;
 pub mod wal;
 
 pub use applied::{Feed, FeedItem, FeedReader, Published};
+pub use changes::{ChangeItem, ChangeReader, Changes};
 pub use error::{OpenError, ProposeError, ReadIndexError};
 pub use log_store::{LogStore, Recovered, WalOptions};
 pub use node::{Leadership, NodeStatus, RaftNode};

@@ -25,6 +25,8 @@ pub struct Outcome {
     pub index: u64,
     /// The store's revision after it.
     pub revision: i64,
+    /// It changed something beside keys: leases, alarms, members.
+    pub changed: bool,
     /// The answer.
     pub response: Response,
 }
@@ -136,6 +138,7 @@ impl Member {
                 Ok(Outcome {
                     index: applied.mark.index,
                     revision: applied.revision,
+                    changed: !applied.changes.is_empty(),
                     response,
                 })
             }

@@ -117,7 +117,7 @@ impl LeaseService {
             .0
             .propose(Verb::LeaseGrant(LeaseGrant { id, ttl_secs }))
             .await?;
-        self.0.leases.wait_followed(outcome.index).await;
+        self.0.leases.wait_followed(&outcome).await;
         self.0.recheck_quota(alarms::LEASE_COST_BYTES).await?;
         let header = Some(self.0.header(outcome.revision));
         Ok(pb::LeaseGrantResponse {
@@ -150,7 +150,7 @@ impl LeaseService {
             expired_in_term: 0,
         };
         let outcome = self.0.propose(Verb::LeaseRevoke(revoke)).await?;
-        self.0.leases.wait_followed(outcome.index).await;
+        self.0.leases.wait_followed(&outcome).await;
         Ok(pb::LeaseRevokeResponse {
             header: Some(self.0.header(outcome.revision)),
         })

@@ -3,7 +3,7 @@
 
 mod clock;
 
-use crate::{api::status::ApiError, config::Config, member::Member};
+use crate::{api::status::ApiError, config::Config, member::Member, propose::Outcome};
 use clock::{Countdown, Renewal};
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use std::{
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use sternpost_proto::internal::{LeaseCheckpoints, LeaseRemaining, LeaseRevoke, command::Verb};
-use sternpost_raft::{FeedItem, FeedReader, Published};
+use sternpost_raft::{ChangeItem, ChangeReader, Changes};
 use sternpost_storage::{LeaseInfo, ReadView, StateChange};
 use tokio::{
     sync::watch,
@@ -41,7 +41,7 @@ pub struct Leases {
     countdown: Countdown,
     /// The term for which all leases are loaded, 0 for none.
     term: AtomicU64,
-    /// How far the countdown follows the log, as a raft index; sent also when
+    /// How far the countdown follows changes of leases, as a raft index; sent also when
     /// a term ends or a checkpoint is done, for those who wait for that.
     followed: watch::Sender<u64>,
     started: Instant,
@@ -80,11 +80,17 @@ impl Leases {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Waits until the clock knows what the entry at this index did.
-    pub async fn wait_followed(&self, index: u64) {
-        let mut followed = self.followed.subscribe();
-        // The sender lives as long as `self`.
-        let _ = followed.wait_for(|at| *at >= index).await;
+    /// Waits until the clock knows what this command did to leases.
+    pub async fn wait_followed(&self, outcome: &Outcome) {
+        if outcome.changed {
+            let mut followed = self.followed.subscribe();
+            // The sender lives as long as `self`.
+            let _ = followed.wait_for(|at| *at >= outcome.index).await;
+        }
+    }
+
+    fn follow_to(&self, index: u64) {
+        self.followed.send_modify(|at| *at = index.max(*at));
     }
 
     fn wake_waiters(&self) {
@@ -198,7 +204,7 @@ impl Member {
             }],
         };
         let outcome = self.propose(Verb::LeaseCheckpoints(cleared)).await?;
-        self.leases.wait_followed(outcome.index).await;
+        self.leases.wait_followed(&outcome).await;
         Ok(())
     }
 }
@@ -206,19 +212,15 @@ impl Member {
 /// Follows the feed, loads all leases when this member starts to lead, and
 /// revokes what expires. Ends with the node.
 pub async fn run(member: Arc<Member>) {
-    let (view, reader) = member.node.feed().subscribe();
-    member.leases.followed.send_replace(applied_index(&view));
-    drop(view);
-    Driver {
+    let driver = Driver {
         term: None,
-        reader,
+        reader: member.node.feed().changes(),
         expired: VecDeque::new(),
         under_way: FuturesUnordered::new(),
         revokes: 0,
         member,
-    }
-    .run()
-    .await;
+    };
+    driver.run().await;
 }
 
 fn applied_index(view: &ReadView) -> u64 {
@@ -234,7 +236,7 @@ enum Done {
 /// The one task that moves the clock on.
 struct Driver {
     member: Arc<Member>,
-    reader: FeedReader,
+    reader: ChangeReader,
     /// The term this member leads in.
     term: Option<u64>,
     /// Expired, and waiting for a place among the revokes under way.
@@ -263,8 +265,8 @@ impl Driver {
                     Err(_) => return,
                 },
                 item = self.reader.next() => match item {
-                    Some(FeedItem::Next(published)) => self.follow(&published),
-                    Some(FeedItem::Lagged(view)) => self.catch_up(view).await,
+                    Some(ChangeItem::Next(changes)) => self.follow(&changes),
+                    Some(ChangeItem::Lagged) => self.catch_up().await,
                     None => return,
                 },
                 _ = ticks.tick(), if self.term.is_some() => self.tick(),
@@ -301,10 +303,10 @@ impl Driver {
         self.member.leases.load(&leases, term);
     }
 
-    fn follow(&mut self, published: &Published) {
+    fn follow(&mut self, chunk: &Changes) {
         let metrics = &self.member.metrics.lease;
         let leases = &self.member.leases;
-        for change in &published.changes {
+        for change in &chunk.changes {
             match change {
                 StateChange::LeaseGranted(lease) => {
                     metrics.granted.inc();
@@ -324,11 +326,12 @@ impl Driver {
                 StateChange::Alarms | StateChange::Members => {}
             }
         }
-        leases.followed.send_replace(applied_index(&published.view));
+        leases.follow_to(chunk.index);
     }
 
     /// Chunks were missed: compare with the state after them.
-    async fn catch_up(&mut self, view: Arc<ReadView>) {
+    async fn catch_up(&mut self) {
+        let view = self.member.node.reads().view();
         let index = applied_index(&view);
         if self.term.is_some()
             && let Some(known) = read_leases(&self.member, view).await
@@ -336,7 +339,7 @@ impl Driver {
             let leases = &self.member.leases;
             leases.countdown.reconcile(&known, 0, leases.now_us());
         }
-        self.member.leases.followed.send_replace(index);
+        self.member.leases.follow_to(index);
     }
 
     fn tick(&mut self) {
@@ -411,7 +414,7 @@ async fn checkpoint(member: Arc<Member>, due: Vec<(i64, i64)>) -> Done {
         .await;
     let leases = &member.leases;
     match result {
-        Ok(outcome) => leases.wait_followed(outcome.index).await,
+        Ok(outcome) => leases.wait_followed(&outcome).await,
         Err(error) => tracing::warn!(error = error.text(), "lease checkpoints were not written"),
     }
     for (id, left_secs) in due {
