@@ -217,14 +217,36 @@ impl ReadView {
         )?)
     }
 
-    /// What `event` replaced: none for creates, and none when
-    /// `event.revision.main - 1` is below the compact revision of this view.
+    /// The event's key as it was at `event.revision.main - 1`: none if it did
+    /// not exist then, and none when that revision is below the compact
+    /// revision of this view. What the same revision wrote before does not
+    /// count, as in etcd.
     pub fn previous(&self, event: &Event) -> Result<Option<mvccpb::KeyValue>, Fault> {
+        let before = event.revision.main - 1;
+        if before < self.state.compact_revision {
+            return Ok(None);
+        }
         match event.previous {
-            Some(previous) if event.revision.main > self.state.compact_revision => {
+            Some(previous) if previous.main <= before => {
                 history::version_at(&*self.snapshot, previous).map(Some)
             }
-            _ => Ok(None),
+            None if event.revision.sub == 0 => Ok(None),
+            // The same revision has written or deleted the key before.
+            _ => self.key_at(&event.key, before),
+        }
+    }
+
+    fn key_at(&self, key: &Bytes, revision: i64) -> Result<Option<mvccpb::KeyValue>, Fault> {
+        let request = pb::RangeRequest {
+            key: key.clone(),
+            revision,
+            ..Default::default()
+        };
+        match self.range(&request) {
+            Ok(mut response) => Ok(response.kvs.pop()),
+            Err(ReadError::Fault(fault)) => Err(fault),
+            // Checked by the caller against this very view.
+            Err(ReadError::Rejected(_)) => Ok(None),
         }
     }
 

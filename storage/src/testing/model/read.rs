@@ -170,17 +170,19 @@ impl Model {
         Ok(history)
     }
 
-    /// What an event replaced, as long as the revision before it is readable.
+    /// The event's key at the revision before the event's, if that is readable.
     pub fn previous(&self, event: &Event) -> Option<mvccpb::KeyValue> {
-        if event.revision.main - 1 < self.compact_revision {
+        let before = event.revision.main - 1;
+        if before < self.compact_revision {
             return None;
         }
-        let previous = event.previous?;
-        let place = self
-            .events
-            .binary_search_by_key(&previous, |event| event.revision);
-        let replaced = &self.events[place.expect("the model forgets no event")];
-        Some(replaced.key_value())
+        self.events
+            .iter()
+            .rev()
+            .filter(|older| older.revision.main <= before)
+            .find(|older| older.key == event.key)
+            .filter(|older| !older.is_delete())
+            .map(Event::key_value)
     }
 }
 
