@@ -3,7 +3,7 @@
 use super::cases::Case;
 use super::proc;
 use crate::binaries;
-use crate::target::{Kind, Plan};
+use crate::target::{Kind, Plan, Target};
 use std::process::{Command, Stdio};
 
 /// What came out. Latencies in milliseconds.
@@ -28,21 +28,29 @@ pub struct Sample {
 #[must_use]
 pub fn sample(kind: Kind, case: &Case) -> Sample {
     let target = Plan::new(kind).start();
+    if let Some(arguments) = case.before {
+        load(&target, arguments);
+    }
     let before = proc::cpu_secs(target.pid());
-    let output = Command::new(binaries::benchmark())
-        .arg(format!("--endpoints={}", target.endpoint()))
-        .args(case.arguments.split(' '))
-        .stderr(Stdio::null())
-        .output()
-        .expect("the load tool starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}: {text}", case.name);
+    let text = load(&target, case.arguments);
     let cpu = proc::cpu_secs(target.pid()) - before;
     Sample {
         cpu_us: cpu * 1e6 / f64::from(case.operations),
         rss_mib: proc::rss_mib(target.pid()),
         ..read(&text)
     }
+}
+
+fn load(target: &Target, arguments: &str) -> String {
+    let output = Command::new(binaries::benchmark())
+        .arg(format!("--endpoints={}", target.endpoint()))
+        .args(arguments.split(' '))
+        .stderr(Stdio::null())
+        .output()
+        .expect("the load tool starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments}: {text}");
+    text
 }
 
 /// The tool prints one summary for each kind of operation; of several, the last is
