@@ -1,6 +1,6 @@
 //! SIGTERM, and kill -9 under mixed load, restart, and everything that was promised is there.
 //!
-//! `STERNPOST_ROUNDS` (default 4) rounds on one data directory.
+//! `STERNPOST_ROUNDS` (default 8) rounds on one data directory.
 
 use sternpost_conformance::ledger::round::Rounds;
 use sternpost_conformance::target::{Kind, Plan, Target};
@@ -9,10 +9,12 @@ const SEED: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_nothing() {
-    let rounds = std::env::var("STERNPOST_ROUNDS").unwrap_or_else(|_| "4".to_owned());
+    let rounds = std::env::var("STERNPOST_ROUNDS").unwrap_or_else(|_| "8".to_owned());
     let rounds: u32 = rounds.parse().expect("STERNPOST_ROUNDS is a number");
     let mut run = Rounds::new(SEED);
-    let mut target = Plan::new(Kind::Sternpost).start();
+    // A short log, so that snapshots, flushes and purges are killed too.
+    let plan = Plan::new(Kind::Sternpost).flag("--snapshot-count=200");
+    let mut target = plan.start();
     let mut hashes = 0;
     for round in 0..rounds {
         run.load_and_crash(&mut target, Target::kill).await;

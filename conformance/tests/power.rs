@@ -1,7 +1,7 @@
 //! Power loss under mixed load: what was acknowledged was synced.
 //!
 //! Takes root for the loop device. Where that is missing the tests say so and
-//! pass, unless `STERNPOST_POWER=required`. `STERNPOST_POWER_ROUNDS` (default 2)
+//! pass, unless `STERNPOST_POWER=required`. `STERNPOST_POWER_ROUNDS` (default 3)
 //! rounds on one disk.
 
 use sternpost_conformance::ledger::round::Rounds;
@@ -14,7 +14,7 @@ const FOUND_OUT_WITHIN: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_loss_loses_nothing() {
-    let rounds = std::env::var("STERNPOST_POWER_ROUNDS").unwrap_or_else(|_| "2".to_owned());
+    let rounds = std::env::var("STERNPOST_POWER_ROUNDS").unwrap_or_else(|_| "3".to_owned());
     let rounds: u32 = rounds.parse().expect("STERNPOST_POWER_ROUNDS is a number");
     let Some(disk) = disk() else { return };
     let mut target = plan(&disk).start();
@@ -51,7 +51,10 @@ async fn lose_power(disk: &Disk, target: &mut Target, rounds: u32) -> Result<(),
 }
 
 fn plan(disk: &Disk) -> Plan {
-    Plan::new(Kind::Sternpost).data_dir(&disk.mount_point().join("data"))
+    // A short log, so that power goes in the middle of flushes and purges too.
+    Plan::new(Kind::Sternpost)
+        .data_dir(&disk.mount_point().join("data"))
+        .flag("--snapshot-count=100")
 }
 
 fn disk() -> Option<Disk> {

@@ -1,4 +1,4 @@
-//! A mixed load: puts, transactions, deletes, leases, compactions, hashes.
+//! A mixed load: puts, transactions, deletes, leases, compactions, hashes, defragments.
 
 use super::history::History;
 use super::{Action, HashSample, Ledger, Outcome};
@@ -76,6 +76,13 @@ impl Worker {
                 }
                 943..960 => {
                     if self.sample_hash().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                960..963 => {
+                    let request = pb::DefragmentRequest {};
+                    if self.client.maintenance.defragment(request).await.is_err() {
                         return;
                     }
                     continue;
