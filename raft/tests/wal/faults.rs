@@ -15,6 +15,7 @@ use std::{ops::Range, sync::Arc, thread};
 use sternpost_raft::{
     LogStore,
     types::{TypeConfig, Vote, log_id},
+    wal::files::Files as _,
 };
 
 async fn append(log: &mut LogStore, range: Range<u64>, bytes: usize) -> Receiver {
@@ -197,11 +198,17 @@ fn a_segment_is_not_used_again_while_it_is_read() {
         let mut reader = log.clone();
         let thread = thread::spawn(move || run(reader.try_get_log_entries(0..5)));
         is_reading.recv().unwrap();
-        for start in (5..100).step_by(5) {
-            let done = append(&mut log, start..start + 5, 500).await;
-            done.await.unwrap().unwrap();
-            log.purge(log_id(1, start)).await.unwrap();
+        // The next segment takes the spare, and no other can be made: only
+        // the segment that is being read could take its place.
+        while !files.list().unwrap().iter().any(|name| name == "spare.log") {
+            thread::yield_now();
         }
+        files.set_full(true);
+        append(&mut log, 5..12, 500).await.await.unwrap().unwrap();
+        log.purge(log_id(1, 11)).await.unwrap();
+        append(&mut log, 12..13, 10).await.await.unwrap().unwrap();
+        files.set_full(false);
+        append(&mut log, 13..60, 500).await.await.unwrap().unwrap();
         go_on.send(()).unwrap();
         let entries = thread.join().unwrap().unwrap();
         let expected = (0..5).map(|index| content(&entry(1, index, 500)));
