@@ -217,10 +217,11 @@ impl ReadView {
         )?)
     }
 
-    /// The event's key as it was at `event.revision.main - 1`: none if it did
-    /// not exist then, and none when that revision is below the compact
-    /// revision of this view. What the same revision wrote before does not
-    /// count, as in etcd.
+    /// The event's key as it was at `event.revision.main - 1`: none for
+    /// creates, and none when that revision is below the compact revision of
+    /// this view. What the same revision wrote before does not count, and a
+    /// create is one even if the same revision deleted the key before: as in
+    /// etcd.
     pub fn previous(&self, event: &Event) -> Result<Option<mvccpb::KeyValue>, Fault> {
         let before = event.revision.main - 1;
         if before < self.state.compact_revision {
@@ -230,9 +231,9 @@ impl ReadView {
             Some(previous) if previous.main <= before => {
                 history::version_at(&*self.snapshot, previous).map(Some)
             }
-            None if event.revision.sub == 0 => Ok(None),
-            // The same revision has written or deleted the key before.
-            _ => self.key_at(&event.key, before),
+            // Written before by the same revision.
+            Some(_) => self.key_at(&event.key, before),
+            None => Ok(None),
         }
     }
 

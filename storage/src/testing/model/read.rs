@@ -170,10 +170,11 @@ impl Model {
         Ok(history)
     }
 
-    /// The event's key at the revision before the event's, if that is readable.
+    /// The event's key at the revision before the event's, if that is readable
+    /// and the event did not create the key.
     pub fn previous(&self, event: &Event) -> Option<mvccpb::KeyValue> {
         let before = event.revision.main - 1;
-        if before < self.compact_revision {
+        if before < self.compact_revision || event.is_create() {
             return None;
         }
         self.events
