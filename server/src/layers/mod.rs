@@ -27,6 +27,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tower::Service;
@@ -128,15 +129,14 @@ impl Calls {
             ticket.finish(status.code());
             return status.into_http().map(Outbound::Page);
         }
-        let deadline =
-            call::timeout(request.headers()).map(|time| tokio::time::Instant::now() + time);
+        let deadline = call::timeout(request.headers()).map(|time| Instant::now() + time);
         let request = request.map(|body| Inbound::new(body, method, self.receive_max));
         let answer = self.router.clone().call(request);
         let answered = match deadline {
             None => answer.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline, answer).await {
-                Ok(answered) => answered,
-                Err(_) => {
+            Some(deadline) => match before(deadline, answer).await {
+                Some(answered) => answered,
+                None => {
                     let status = Status::from(ApiError::ContextDeadlineExceeded);
                     ticket.finish(status.code());
                     return status.into_http().map(Outbound::Page);
@@ -156,6 +156,16 @@ impl Calls {
         }
         Ok(())
     }
+}
+
+/// What `answer` comes to, unless `deadline` is first. One that has passed is
+/// not left to the timer: that counts in whole milliseconds, and the client
+/// has gone already.
+async fn before<F: Future>(deadline: Instant, answer: F) -> Option<F::Output> {
+    if deadline <= Instant::now() {
+        return None;
+    }
+    tokio::time::timeout_at(deadline, answer).await.ok()
 }
 
 impl<B> Service<Request<B>> for Front

@@ -125,6 +125,13 @@ async fn a_deadline_ends_a_call_that_does_not_answer() {
     assert_eq!(method.handled[Code::DeadlineExceeded as usize].get(), 1);
 }
 
+#[tokio::test]
+async fn a_deadline_that_has_passed_starts_nothing() {
+    let front = Front::new(Some(calls(echo())), None);
+    let ended = status(&front, request(PUT, &[("grpc-timeout", "1n")], 1)).await;
+    assert_eq!(ended.0, Code::DeadlineExceeded);
+}
+
 /// A stream that is open and says nothing.
 fn silent_stream() -> Router {
     Router::new().route(
