@@ -7,7 +7,7 @@ REFERENCE := conformance/reference
 DATA ?= default.etcd
 FLAGS ?=
 
-.PHONY: help run test check lint fix build deps reference conformance bench clean-data
+.PHONY: help run test check lint fix build deps reference conformance bench instructions
 
 help:
 	@echo 'make run          build, then serve on 127.0.0.1:2379 with data in ./$(DATA) (FLAGS="--name a ..." adds flags)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make fix          format and apply what the lints can mend'
 	@echo 'make conformance  the black-box suites at full length (long)'
 	@echo 'make bench        etcd'"'"'s benchmark tool against Sternpost and etcd in turn; writes docs/benchmarks.md'
+	@echo 'make instructions renew conformance/instructions.tsv, which guards the cost of a put, a get, a range and an event'
 	@echo 'make reference    build etcd, etcdctl, etcdutl and benchmark, to compare with'
 	@echo 'make deps         check for (and where possible install) a C++ compiler, libclang and Go'
 
@@ -54,3 +55,7 @@ conformance: build reference
 
 bench: build reference
 	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md
+
+instructions: deps
+	cargo build --locked -p sternpost-server
+	STERNPOST_INSTRUCTIONS=write cargo test --locked -q -p sternpost-conformance --test instructions -- --nocapture

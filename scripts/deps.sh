@@ -20,6 +20,12 @@ libclang_found() {
 }
 libclang_found || missing+=(libclang-dev)
 
+# Only the instruction counts need it, and do without.
+if ! command -v valgrind >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq valgrind; } >/dev/null 2>&1 ||
+    echo "valgrind is missing and could not be installed: instructions will not be counted."
+fi
+
 [ ${#missing[@]} -eq 0 ] && exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   echo "installing: ${missing[*]}"

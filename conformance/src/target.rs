@@ -45,6 +45,7 @@ impl Kind {
 /// How to start a server.
 pub struct Plan {
     kind: Kind,
+    wrapper: Vec<String>,
     flags: Vec<String>,
     data_dir: Option<PathBuf>,
 }
@@ -55,6 +56,7 @@ impl Plan {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
+            wrapper: Vec::new(),
             flags: Vec::new(),
             data_dir: None,
         }
@@ -64,6 +66,13 @@ impl Plan {
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Runs it inside another program, such as valgrind: these words come before its name.
+    #[must_use]
+    pub fn under(mut self, words: &[String]) -> Self {
+        self.wrapper = words.to_vec();
         self
     }
 
@@ -93,6 +102,7 @@ impl Plan {
         let data_dir = self.data_dir.unwrap_or_else(|| dir.path().join("data"));
         let mut server = Server {
             kind: self.kind,
+            wrapper: self.wrapper,
             flags: self.flags,
             dir,
             data_dir,
@@ -121,6 +131,7 @@ impl Plan {
 
 struct Server {
     kind: Kind,
+    wrapper: Vec<String>,
     flags: Vec<String>,
     dir: TempDir,
     data_dir: PathBuf,
@@ -147,7 +158,15 @@ impl Server {
     }
 
     fn spawn(&self) -> Process {
-        Process::start(&self.kind.program(), &self.arguments(), &self.log_path())
+        let program = self.kind.program();
+        let arguments = self.arguments();
+        let Some((outer, words)) = self.wrapper.split_first() else {
+            return Process::start(&program, &arguments, &self.log_path());
+        };
+        let mut all = words.to_vec();
+        all.push(program.display().to_string());
+        all.extend(arguments);
+        Process::start(Path::new(outer), &all, &self.log_path())
     }
 
     fn arguments(&self) -> Vec<String> {
