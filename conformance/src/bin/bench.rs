@@ -1,63 +1,47 @@
-//! Runs the reference's load tool against the reference and ours in turn.
+//! Measures ours beside the reference and says which budgets are met.
 //!
-//! `bench [--out FILE] [--rounds N] [--only NAME,NAME]`: prints each sample as it
-//! comes, and writes a table of medians to FILE between the marks it finds there
-//! (or as the whole file).
+//! `bench [--only NAME,NAME] [--rounds N] [--keys N] [--secs N] [--ours] [--out FILE]`
+//!
+//! Names: a line of the load tool (`put-1`, ...) or `lines` for all of them, `load-1m`, `load-1m-json`,
+//! `load-10m`. `--keys`, `--secs` and `--rounds` make a run smaller or larger, `--ours` leaves the
+//! reference out. Each section is printed once it is measured, and put into FILE between its
+//! marks, in the place of the section of the same heading.
 
-use std::fs;
-use sternpost_conformance::measure::cases::{CASES, Case};
-use sternpost_conformance::measure::run::{self, Sample};
-use sternpost_conformance::measure::table;
-use sternpost_conformance::target::Kind;
+use std::process::ExitCode;
+use sternpost_conformance::measure::options::Options;
+use sternpost_conformance::measure::report::{self, Section};
+use sternpost_conformance::measure::{lines, machine, store};
 
-/// What is between these lines is ours to replace.
-const MARKS: (&str, &str) = ("<!-- bench: begin -->", "<!-- bench: end -->");
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::FAILURE;
+        }
     };
-    let rounds = value("--rounds").map_or(3, |text| text.parse().expect("--rounds N"));
-    let only = value("--only");
-    let chosen = |case: &&Case| {
-        let names = only.as_deref().map(|names| names.split(','));
-        names.is_none_or(|mut names| names.any(|name| name == case.name))
+    println!("{}", machine::describe());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    let mut checks = Vec::new();
+    let mut done = |section: Section| {
+        println!("\n{}", section.markdown());
+        if let Some(file) = &options.out {
+            report::write(file, &section);
+        }
+        checks.extend(section.checks);
     };
-    let mut rows = Vec::new();
-    for case in CASES.iter().filter(chosen) {
-        let (etcd, ours) = measure(case, rounds);
-        rows.push((case.name, etcd, ours));
+    if let Some(section) = lines::section(&options) {
+        done(section);
     }
-    let table = table::markdown(&rows, rounds);
-    println!("\n{table}");
-    if let Some(file) = value("--out") {
-        let old = fs::read_to_string(&file).unwrap_or_default();
-        fs::write(&file, merged(&old, &table)).expect("--out can be written");
-    }
-}
-
-/// A B A B: what else the machine does hits both.
-fn measure(case: &Case, rounds: usize) -> (Sample, Sample) {
-    let mut samples = [Vec::new(), Vec::new()];
-    for round in 1..=rounds {
-        for (side, kind) in [Kind::Etcd, Kind::Sternpost].into_iter().enumerate() {
-            let sample = run::sample(kind, case);
-            println!("{} round {round} {}: {sample:.2?}", case.name, kind.name());
-            samples[side].push(sample);
+    for store in store::STORES {
+        if options.wants(store.name) {
+            done(runtime.block_on(store.section(&options)));
         }
     }
-    (run::median(&samples[0]), run::median(&samples[1]))
-}
-
-fn merged(old: &str, table: &str) -> String {
-    let (begin, end) = MARKS;
-    match (old.split_once(begin), old.split_once(end)) {
-        (Some((before, _)), Some((_, after))) => {
-            format!("{before}{begin}\n{table}{end}{after}")
-        }
-        _ if old.is_empty() => format!("# Benchmarks\n\n{begin}\n{table}{end}\n"),
-        _ => format!("{old}\n{begin}\n{table}{end}\n"),
-    }
+    println!("{}", report::all(&checks));
+    ExitCode::SUCCESS
 }

@@ -1,7 +1,21 @@
 //! What the benchmark binary measures, and how.
+//!
+//! * [`lines`]: the lines of etcd's load tool that the budgets are about;
+//! * [`store`]: a loader of ours, then the store's disk, memory, pages and restart;
+//! * [`quota`]: whether what fits etcd's quota fits ours;
+//! * [`housekeeping`]: puts beside a defragment, a compaction, a hash, long ranges;
+//! * [`slow_watcher`] and [`many_watches`]: watch streams that do not read, and that are many;
+//! * [`callgrind`]: instructions, for the guard in `tests/instructions.rs`.
 
+pub mod budget;
 pub mod callgrind;
 pub mod cases;
+pub mod lines;
+pub mod load;
+pub mod machine;
+pub mod options;
 pub mod proc;
-pub mod run;
-pub mod table;
+pub mod report;
+pub mod stats;
+pub mod store;
+pub mod values;
