@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The black-box suites at full length: 100,000 differential operations over 20
-# seeds, 50 rounds of kill -9, 10 of power loss. `make test` runs shorter ones.
+# seeds, 300 rounds of kill -9, 50 of power loss, restarts within a second. `make test` runs shorter ones.
 set -euo pipefail
 export STERNPOST_SEEDS=${STERNPOST_SEEDS:-1-20}
 export STERNPOST_OPS=${STERNPOST_OPS:-5000}
-export STERNPOST_ROUNDS=${STERNPOST_ROUNDS:-50}
-export STERNPOST_POWER_ROUNDS=${STERNPOST_POWER_ROUNDS:-10}
+export STERNPOST_ROUNDS=${STERNPOST_ROUNDS:-300}
+export STERNPOST_POWER_ROUNDS=${STERNPOST_POWER_ROUNDS:-50}
 export STERNPOST_POWER=${STERNPOST_POWER:-required}
+export STERNPOST_RESTART_MS=${STERNPOST_RESTART_MS:-1000}
 exec cargo test --locked -p sternpost-conformance -- --nocapture

@@ -7,7 +7,7 @@ use crate::{binaries, http, wait};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// From the start to the first answer, on a machine that is very busy.
@@ -317,28 +317,32 @@ impl Target {
     }
 
     /// The same where a refusal to start is an answer; its last log lines are returned.
+    /// Otherwise the time from exec to the first `/health` that is good.
     ///
     /// # Errors
     /// When it does not get ready.
     ///
     /// # Panics
     /// When it is not ours.
-    pub fn try_restart(&mut self) -> Result<(), String> {
+    pub fn try_restart(&mut self) -> Result<Duration, String> {
+        let begun = Instant::now();
         if self.own_mut().launch() {
-            return Ok(());
+            return Ok(begun.elapsed());
         }
         Err(self.log_tail())
     }
 
-    /// Starts it again and kills it as soon as it has said a word.
+    /// Starts it again and kills it so long after it has said a first word.
     ///
     /// # Panics
     /// When it is not ours.
-    pub fn kill_while_starting(&mut self) {
+    pub fn kill_while_starting(&mut self, after: Duration) {
         let server = self.own_mut();
         server.process = None;
         let mut process = server.spawn();
         process.wait_first_line(START_LIMIT);
+        // A random moment: there is nothing to wait for.
+        std::thread::sleep(after);
         process.kill();
     }
 

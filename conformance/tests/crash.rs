@@ -1,7 +1,10 @@
-//! SIGTERM, and kill -9 under mixed load, restart, and everything that was promised is there.
+//! SIGTERM, and kill -9 under everything at once, also of starts, defragments and compactions; restart, and
+//! everything that was promised is there.
 //!
-//! `STERNPOST_ROUNDS` (default 8) rounds on one data directory.
+//! `STERNPOST_ROUNDS` (default 8) rounds on one data directory; `STERNPOST_RESTART_MS`
+//! (default 20000) is what a restart may take at most, from exec to healthy.
 
+use sternpost_conformance::ledger::restarts::{Restarts, number};
 use sternpost_conformance::ledger::round::Rounds;
 use sternpost_conformance::target::{Kind, Plan, Target};
 
@@ -9,28 +12,55 @@ const SEED: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_nothing() {
-    let rounds = std::env::var("STERNPOST_ROUNDS").unwrap_or_else(|_| "8".to_owned());
-    let rounds: u32 = rounds.parse().expect("STERNPOST_ROUNDS is a number");
-    let mut run = Rounds::new(SEED);
+    let rounds = number("STERNPOST_ROUNDS", 8);
+    let mut run = Rounds::new(number("STERNPOST_SEED", SEED));
     // A short log, so that snapshots, flushes and purges are killed too.
     let plan = Plan::new(Kind::Sternpost).flag("--snapshot-count=200");
     let mut target = plan.start();
-    let mut hashes = 0;
+    let mut restarts = Restarts::default();
+    let (mut hashes, mut expired, mut unknown) = (0, 0, 0);
     for round in 0..rounds {
         run.load_and_crash(&mut target, Target::kill).await;
-        if run.one_in(3) {
-            target.kill_while_starting();
+        if run.one_in(4) {
+            // Twice in a row: what the first crash left is not looked at in between.
+            target.restart();
+            run.load_and_crash(&mut target, Target::kill).await;
         }
-        target.restart();
+        if run.one_in(3) {
+            run.kill_starts(&mut target);
+        }
+        let took = match target.try_restart() {
+            Ok(took) => took,
+            Err(log) => panic!("round {round}: does not restart:\n{log}"),
+        };
+        restarts.note(took);
         match run.check(&target).await {
             Ok(seen) => {
-                println!("round {round}: {seen:?}");
+                println!("round {round}: restart {took:?}, {seen:?}");
                 hashes += seen.hashes;
+                expired += seen.found.expired;
+                unknown += seen.found.unknown_done;
             }
             Err(wrong) => panic!("round {round}:\n{}", wrong.join("\n")),
         }
     }
+    match run.check_expiries(&target).await {
+        Ok(seen) => expired += seen.found.expired,
+        Err(wrong) => panic!("at the end:\n{}", wrong.join("\n")),
+    }
+    // A crash of a server that nobody uses, so that there is a hash to compare.
+    target.kill();
+    target.restart();
+    match run.check(&target).await {
+        Ok(seen) => hashes += seen.hashes,
+        Err(wrong) => panic!("after the last crash:\n{}", wrong.join("\n")),
+    }
+    println!(
+        "{restarts}; {hashes} hashes, {expired} expiries, {unknown} unanswered operations that happened"
+    );
     assert!(hashes > 0, "no hash was compared");
+    assert!(expired > 0, "no lease ended by itself");
+    restarts.assert_quick();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

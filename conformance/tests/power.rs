@@ -4,18 +4,18 @@
 //! pass, unless `STERNPOST_POWER=required`. `STERNPOST_POWER_ROUNDS` (default 3)
 //! rounds on one disk.
 
+use sternpost_conformance::ledger::restarts::{Restarts, number};
 use sternpost_conformance::ledger::round::Rounds;
 use sternpost_conformance::power::Disk;
 use sternpost_conformance::target::{Kind, Plan, Target};
 
 const SEED: u64 = 5;
 /// A server that never syncs is found out within so many rounds.
-const FOUND_OUT_WITHIN: u32 = 5;
+const FOUND_OUT_WITHIN: u64 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_loss_loses_nothing() {
-    let rounds = std::env::var("STERNPOST_POWER_ROUNDS").unwrap_or_else(|_| "3".to_owned());
-    let rounds: u32 = rounds.parse().expect("STERNPOST_POWER_ROUNDS is a number");
+    let rounds = number("STERNPOST_POWER_ROUNDS", 3);
     let Some(disk) = disk() else { return };
     let mut target = plan(&disk).start();
     if let Err(wrong) = lose_power(&disk, &mut target, rounds).await {
@@ -35,8 +35,9 @@ async fn a_server_that_does_not_sync_is_found_out() {
     println!("found out: {}", wrong.join("\n"));
 }
 
-async fn lose_power(disk: &Disk, target: &mut Target, rounds: u32) -> Result<(), Vec<String>> {
-    let mut run = Rounds::new(SEED);
+async fn lose_power(disk: &Disk, target: &mut Target, rounds: u64) -> Result<(), Vec<String>> {
+    let mut run = Rounds::new(number("STERNPOST_SEED", SEED));
+    let mut restarts = Restarts::default();
     for round in 0..rounds {
         let crash = |target: &mut Target| {
             disk.lose_power();
@@ -44,9 +45,16 @@ async fn lose_power(disk: &Disk, target: &mut Target, rounds: u32) -> Result<(),
         };
         run.load_and_crash(target, crash).await;
         disk.power_on();
-        target.try_restart().map_err(|log| vec![log])?;
-        println!("round {round}: {:?}", run.check(target).await?);
+        if run.one_in(3) {
+            run.kill_starts(target);
+        }
+        let took = target.try_restart().map_err(|log| vec![log])?;
+        restarts.note(took);
+        let seen = run.check(target).await?;
+        println!("round {round}: restart {took:?}, {seen:?}");
     }
+    println!("{restarts}");
+    restarts.assert_quick();
     Ok(())
 }
 

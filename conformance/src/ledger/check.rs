@@ -1,9 +1,11 @@
 //! What must hold after a crash.
 
-use super::history::{Changes, History, WatchEnd, change};
-use super::{Action, Entry, Ledger, Outcome};
+use super::action::Row;
+use super::history::{History, WatchEnd};
+use super::model::{Found, Model};
+use super::{HashSample, Ledger};
 use crate::client::Client;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use sternpost_proto::etcdserverpb as pb;
 use sternpost_proto::mvccpb::KeyValue;
@@ -13,21 +15,23 @@ use tonic::{Code, Status};
 const WATCH_LIMIT: Duration = Duration::from_secs(30);
 /// More would only repeat.
 const REPORTS_MAX: usize = 20;
+/// The newest hashes told; older ones are mostly compacted.
+const HASHES: usize = 60;
 
 /// How much was really looked at.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Seen {
-    /// Acknowledged operations found again.
-    pub acked: usize,
-    /// Operations without an answer that have happened.
-    pub unknown_done: usize,
+    /// Operations found again.
+    pub found: Found,
+    /// Leases whose keys were compared.
+    pub leases: usize,
     /// Hashes compared.
     pub hashes: usize,
     /// Revisions told by the watch of the past.
     pub revisions: usize,
 }
 
-/// Looks at a restarted server.
+/// Looks at a restarted server; what is found is settled.
 ///
 /// # Errors
 /// Every broken promise found.
@@ -35,50 +39,73 @@ pub async fn check(
     client: &mut Client,
     ledger: &Ledger,
     history: &History,
+    model: &mut Model,
 ) -> Result<Seen, Vec<String>> {
-    let mut wrong = Vec::new();
+    let mut wrong = ledger.broken();
     let mut seen = Seen::default();
-    match look(client, ledger, history, &mut wrong, &mut seen).await {
-        Ok(()) if wrong.is_empty() => Ok(seen),
-        Ok(()) => {
-            wrong.truncate(REPORTS_MAX);
-            Err(wrong)
-        }
-        Err(status) => {
-            wrong.push(format!("a read after the restart fails: {status}"));
-            Err(wrong)
-        }
+    let looked = look(client, ledger, history, model, &mut wrong, &mut seen).await;
+    if let Err(status) = looked {
+        wrong.push(format!("a read after the restart fails: {status}"));
     }
+    if wrong.is_empty() {
+        return Ok(seen);
+    }
+    wrong.truncate(REPORTS_MAX);
+    Err(wrong)
 }
 
 async fn look(
     client: &mut Client,
     ledger: &Ledger,
     history: &History,
+    model: &mut Model,
     wrong: &mut Vec<String>,
     seen: &mut Seen,
 ) -> Result<(), Status> {
-    let everything = pb::RangeRequest {
+    // A lease may end at any moment: then it is looked at again.
+    loop {
+        let (current, _) = everything(client).await?;
+        let told_before = history.last();
+        if current < told_before {
+            wrong.push(format!(
+                "at {current}, but a watcher was told {told_before}"
+            ));
+            return Ok(());
+        }
+        seen.revisions += read_back(client, history, current, wrong).await?;
+        let told = history.since(model.revision);
+        let found = model.replay(&ledger.settle(), &told, current, wrong);
+        seen.found.acked += found.acked;
+        seen.found.unknown_done += found.unknown_done;
+        seen.found.expired += found.expired;
+        let (now, kvs) = everything(client).await?;
+        let mut unlike = Vec::new();
+        newest_state(&kvs, model, &mut unlike);
+        let there = leases(client, model, &mut unlike).await?;
+        let (after, _) = everything(client).await?;
+        if (now, after) == (current, current) {
+            wrong.append(&mut unlike);
+            seen.leases = there.len();
+            model.settle_leases(&there);
+            break;
+        }
+    }
+    hashes(client, ledger, wrong, seen).await?;
+    let last = sample(client, model.revision).await?;
+    ledger.note_hash(last);
+    history.forget_before(last.compacted.max(2));
+    Ok(())
+}
+
+/// All keys, and the revision.
+async fn everything(client: &mut Client) -> Result<(i64, Vec<KeyValue>), Status> {
+    let request = pb::RangeRequest {
         key: "\0".into(),
         range_end: "\0".into(),
         ..Default::default()
     };
-    let now = client.kv.range(everything).await?.into_inner();
-    let current = now.header.as_ref().map_or(0, |header| header.revision);
-    let told_before = history.last();
-    if current < told_before {
-        wrong.push(format!(
-            "revision {current}, but a watcher was told {told_before}"
-        ));
-        return Ok(());
-    }
-    seen.revisions = read_back(client, history, current, wrong).await?;
-    let all = history.all();
-    let entries = ledger.entries();
-    promises(&entries, &all, current, wrong, seen);
-    newest_state(&now.kvs, &all, wrong);
-    leases(client, &entries, wrong).await?;
-    hashes(client, ledger, &entries, wrong, seen).await
+    let reply = client.kv.range(request).await?.into_inner();
+    Ok((reply.header.map_or(0, |header| header.revision), reply.kvs))
 }
 
 /// Watches from the oldest revision left; the history checks that it is told as before.
@@ -88,7 +115,7 @@ async fn read_back(
     current: i64,
     wrong: &mut Vec<String>,
 ) -> Result<usize, Status> {
-    let mut start = 2;
+    let mut start = history.first();
     loop {
         let told = history.follow(client, start, Some(current));
         match tokio::time::timeout(WATCH_LIMIT, told).await {
@@ -113,202 +140,88 @@ async fn read_back(
     }
 }
 
-/// Each acknowledged write is in its revision and nothing else is; each other
-/// revision is one operation without an answer, used once.
-fn promises(
-    entries: &[Entry],
-    all: &BTreeMap<i64, Changes>,
-    current: i64,
-    wrong: &mut Vec<String>,
-    seen: &mut Seen,
-) {
-    let mut owned = BTreeSet::new();
-    for entry in entries {
-        let Outcome::Acked(revision) = entry.outcome else {
-            continue;
-        };
-        if revision == 0 || !matches!(entry.action, Action::Write { .. }) {
-            continue;
-        }
-        if revision > current {
-            wrong.push(format!(
-                "acknowledged at {revision}, now at {current}: {entry:?}"
-            ));
-        } else if !all
-            .get(&revision)
-            .is_some_and(|changes| fits(entry, changes))
-        {
-            let found = all.get(&revision);
-            wrong.push(format!(
-                "revision {revision} must hold {entry:?}, holds {found:?}"
-            ));
-        } else if !owned.insert(revision) {
-            wrong.push(format!("revision {revision} was given twice: {entry:?}"));
-        } else {
-            seen.acked += 1;
-        }
-    }
-    // A revoked lease without keys makes no revision; the answer then names another's.
-    let revoked = revocations(all);
-    for entry in entries {
-        if let (Action::Revoke(id), Outcome::Acked(_)) = (&entry.action, &entry.outcome) {
-            owned.extend(revoked.get(id));
-        }
-    }
-    let is_open = |entry: &&Entry| entry.outcome == Outcome::Unknown;
-    let open: Vec<&Entry> = entries.iter().filter(is_open).collect();
-    let orphans = all
-        .iter()
-        .filter(|(revision, _)| !owned.contains(*revision));
-    seen.unknown_done = assign(orphans, &revoked, open, wrong);
-}
-
-/// Gives each revision that nobody was told of to one operation without an answer;
-/// those that only one can have made first.
-fn assign<'a>(
-    orphans: impl Iterator<Item = (&'a i64, &'a Changes)>,
-    revoked: &BTreeMap<i64, i64>,
-    mut open: Vec<&Entry>,
-    wrong: &mut Vec<String>,
-) -> usize {
-    let made = |entry: &Entry, revision: i64, changes: &Changes| match &entry.action {
-        Action::Revoke(id) => revoked.get(id) == Some(&revision),
-        _ => fits(entry, changes),
-    };
-    let mut left: Vec<(i64, &Changes)> = orphans.map(|(at, changes)| (*at, changes)).collect();
-    let total = left.len();
-    for choices in [1, usize::MAX] {
-        loop {
-            let before = left.len();
-            left.retain(|(revision, changes)| {
-                let fitting = open.iter().enumerate();
-                let mut fitting = fitting.filter(|(_, entry)| made(entry, *revision, changes));
-                let first = fitting.next().map(|(nth, _)| nth);
-                let certain = choices > 1 || fitting.next().is_none();
-                match first.filter(|_| certain) {
-                    Some(nth) => {
-                        open.swap_remove(nth);
-                        false
-                    }
-                    None => true,
-                }
-            });
-            if left.len() == before {
-                break;
-            }
-        }
-    }
-    for (revision, changes) in &left {
-        wrong.push(format!("nobody asked for revision {revision}: {changes:?}"));
-    }
-    total - left.len()
-}
-
-/// Leases by the revision in which all their keys, and nothing else, were deleted
-/// in key order; a lease is given out once, so the last such revision is its end.
-fn revocations(all: &BTreeMap<i64, Changes>) -> BTreeMap<i64, i64> {
-    let mut attached: BTreeMap<String, i64> = BTreeMap::new();
-    let mut ends = BTreeMap::new();
-    for (revision, changes) in all {
-        let keys: Vec<(String, Option<String>)> = changes.iter().map(change).collect();
-        if let Some(lease) = keys.first().and_then(|(key, _)| attached.get(key).copied()) {
-            let its_keys = attached.iter().filter(|(_, of)| **of == lease);
-            let its_keys = its_keys.map(|(key, _)| (key.clone(), None));
-            if its_keys.eq(keys.iter().cloned()) {
-                ends.insert(lease, *revision);
-            }
-        }
-        for event in changes {
-            let (key, value) = change(event);
-            let lease = event.kv.as_ref().map_or(0, |kv| kv.lease);
-            if value.is_some() && lease != 0 {
-                attached.insert(key, lease);
-            } else {
-                attached.remove(&key);
-            }
-        }
-    }
-    ends
-}
-
-/// Whether a revision can be the work of this operation.
-fn fits(entry: &Entry, changes: &Changes) -> bool {
-    match &entry.action {
-        Action::Write { puts, deletes } => {
-            let mut changes = changes.iter().map(change);
-            let all_put = puts
-                .iter()
-                .all(|(key, value, _)| changes.next() == Some((key.clone(), Some(value.clone()))));
-            // A key that was not there is not deleted; order is that of the request.
-            let mut deletes = deletes.iter();
-            all_put
-                && changes.all(|(key, value)| value.is_none() && deletes.any(|asked| *asked == key))
-        }
-        Action::Grant(_) | Action::Revoke(_) | Action::Compact(_) => false,
-    }
+/// The hash of a revision, for the next time.
+async fn sample(client: &mut Client, revision: i64) -> Result<HashSample, Status> {
+    let request = pb::HashKvRequest { revision };
+    let reply = client.maintenance.hash_kv(request).await?.into_inner();
+    Ok(HashSample {
+        revision,
+        compacted: reply.compact_revision,
+        hash: reply.hash,
+    })
 }
 
 /// The newest state is what all changes together make.
-fn newest_state(kvs: &[KeyValue], all: &BTreeMap<i64, Changes>, wrong: &mut Vec<String>) {
-    let mut state: BTreeMap<String, KeyValue> = BTreeMap::new();
-    for event in all.values().flatten() {
-        match change(event) {
-            (key, None) => {
-                state.remove(&key);
-            }
-            (key, Some(_)) => {
-                state.insert(key, event.kv.clone().unwrap_or_default());
-            }
-        }
-    }
-    let made: Vec<&KeyValue> = state.values().collect();
-    let found: Vec<&KeyValue> = kvs.iter().collect();
+fn newest_state(kvs: &[KeyValue], model: &Model, wrong: &mut Vec<String>) {
+    let found = kvs.iter().map(|kv| {
+        let row = Row {
+            value: String::from_utf8_lossy(&kv.value).into_owned(),
+            lease: kv.lease,
+            created: kv.create_revision,
+            modified: kv.mod_revision,
+            version: kv.version,
+        };
+        (String::from_utf8_lossy(&kv.key).into_owned(), row)
+    });
+    let found: Vec<(String, Row)> = found.collect();
+    let made = model.rows.iter();
+    let made: Vec<(String, Row)> = made.map(|(key, row)| (key.clone(), row.clone())).collect();
     if made != found {
+        let at = made
+            .iter()
+            .zip(&found)
+            .position(|(made, found)| made != found);
+        let at = at.unwrap_or(made.len().min(found.len()));
         wrong.push(format!(
-            "the newest state is {found:?}, the changes make {made:?}"
+            "the newest state differs first in {:?}, the changes make {:?}",
+            found.get(at),
+            made.get(at)
         ));
     }
 }
 
+/// The leases there, with time to live and keys.
 async fn leases(
     client: &mut Client,
-    entries: &[Entry],
+    model: &Model,
     wrong: &mut Vec<String>,
-) -> Result<(), Status> {
+) -> Result<BTreeSet<i64>, Status> {
     let list = client.lease.lease_leases(pb::LeaseLeasesRequest {}).await?;
-    let there: BTreeSet<i64> = list
-        .into_inner()
-        .leases
-        .iter()
-        .map(|lease| lease.id)
+    let list = list.into_inner().leases;
+    let there: BTreeSet<i64> = list.iter().map(|lease| lease.id).collect();
+    let must = model.leases.iter().filter(|(_, lease)| lease.sure);
+    let lost: Vec<i64> = must
+        .map(|(id, _)| *id)
+        .filter(|id| !there.contains(id))
         .collect();
-    let mut may = BTreeSet::new();
-    let mut must = BTreeSet::new();
-    for entry in entries {
-        match (&entry.action, &entry.outcome) {
-            (Action::Grant(id), Outcome::Acked(_)) => {
-                may.insert(*id);
-                must.insert(*id);
-            }
-            (Action::Grant(id), Outcome::Unknown) => {
-                may.insert(*id);
-            }
-            (Action::Revoke(id), Outcome::Acked(_)) => {
-                may.remove(id);
-                must.remove(id);
-            }
-            (Action::Revoke(id), Outcome::Unknown) => {
-                must.remove(id);
-            }
-            _ => {}
-        }
-    }
-    let lost: Vec<_> = must.difference(&there).collect();
-    let invented: Vec<_> = there.difference(&may).collect();
+    let may = |id: &&i64| !model.leases.contains_key(id);
+    let invented: Vec<&i64> = there.iter().filter(may).collect();
     if !lost.is_empty() || !invented.is_empty() {
         wrong.push(format!("leases lost {lost:?}, not wanted {invented:?}"));
     }
-    Ok(())
+    let there_too = model.leases.iter().filter(|(id, _)| there.contains(id));
+    for (id, lease) in there_too {
+        let request = pb::LeaseTimeToLiveRequest {
+            id: *id,
+            keys: true,
+        };
+        let told = client.lease.lease_time_to_live(request).await?.into_inner();
+        let keys = told.keys.iter();
+        let mut keys: Vec<String> = keys
+            .map(|key| String::from_utf8_lossy(key).into_owned())
+            .collect();
+        // The reference tells them in no order.
+        keys.sort_unstable();
+        let sound = told.granted_ttl == lease.ttl && told.ttl <= lease.ttl;
+        let ended = told.ttl < 0 && !lease.sure;
+        if !ended && (!sound || keys != model.keys_of(*id)) {
+            wrong.push(format!(
+                "lease {id} {lease:?} must have {:?}, is {told:?}",
+                model.keys_of(*id)
+            ));
+        }
+    }
+    Ok(there)
 }
 
 /// A hash told before must be told again, where the compaction is still the same one.
@@ -316,18 +229,10 @@ async fn leases(
 async fn hashes(
     client: &mut Client,
     ledger: &Ledger,
-    entries: &[Entry],
     wrong: &mut Vec<String>,
     seen: &mut Seen,
 ) -> Result<(), Status> {
-    let is_compaction = |revision: i64| {
-        let is = |entry: &Entry| entry.action == Action::Compact(revision);
-        entries.iter().any(is)
-    };
-    for sample in ledger.hashes().iter().rev().take(60) {
-        if is_compaction(sample.revision) {
-            continue;
-        }
+    for sample in ledger.hashes(HASHES) {
         let request = pb::HashKvRequest {
             revision: sample.revision,
         };

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use sternpost_proto::etcdserverpb as pb;
 use sternpost_proto::mvccpb::{Event, event::EventType};
 use tonic::Status;
@@ -12,10 +13,11 @@ use pb::watch_request::RequestUnion;
 /// All changes of one revision, in order.
 pub type Changes = Vec<Event>;
 
-/// What has been told so far. It only grows: what was told once must be told again.
+/// What has been told so far, and when first: what was told once must be told again,
+/// until it is compacted.
 #[derive(Clone, Default)]
 pub struct History {
-    told: Arc<Mutex<BTreeMap<i64, Changes>>>,
+    told: Arc<Mutex<BTreeMap<i64, (Changes, Instant)>>>,
 }
 
 /// Why a watch ended before it was wanted to.
@@ -36,10 +38,26 @@ impl History {
             .map_or(1, |(revision, _)| *revision)
     }
 
-    /// All of it.
+    /// The oldest revision that can still be told.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<i64, Changes> {
-        self.told().clone()
+    pub fn first(&self) -> i64 {
+        self.told()
+            .first_key_value()
+            .map_or(2, |(revision, _)| *revision)
+    }
+
+    /// All that was told beyond `revision`.
+    #[must_use]
+    pub fn since(&self, revision: i64) -> BTreeMap<i64, (Changes, Instant)> {
+        let told = self.told();
+        let newer = told.range(revision + 1..);
+        newer.map(|(at, changes)| (*at, changes.clone())).collect()
+    }
+
+    /// Revisions before `oldest` are compacted: nobody will tell them again.
+    pub fn forget_before(&self, oldest: i64) {
+        let mut told = self.told();
+        *told = told.split_off(&oldest);
     }
 
     /// Watches everything from `start` until `end` has been told (for ever without one).
@@ -106,7 +124,8 @@ impl History {
         let known = self
             .told()
             .entry(at)
-            .or_insert_with(|| changes.to_vec())
+            .or_insert_with(|| (changes.to_vec(), Instant::now()))
+            .0
             .clone();
         if known != changes {
             wrong.push(format!(
@@ -116,7 +135,7 @@ impl History {
         at + 1
     }
 
-    fn told(&self) -> MutexGuard<'_, BTreeMap<i64, Changes>> {
+    fn told(&self) -> MutexGuard<'_, BTreeMap<i64, (Changes, Instant)>> {
         self.told.lock().expect("no holder panics")
     }
 }

@@ -1,7 +1,10 @@
-//! A mixed load: puts, transactions, deletes, leases, compactions, hashes, defragments.
+//! A mixed load: puts, transactions, conditions, deletes, leases that are renewed and leases that end,
+//! compactions, hashes, defragments.
 
+use super::action::{Op, Shape, Write};
 use super::history::History;
-use super::{Action, HashSample, Ledger, Outcome};
+use super::model::LONG_TTL;
+use super::{Action, HashSample, Ledger, Outcome, send};
 use crate::client::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -9,16 +12,31 @@ use std::sync::Arc;
 use sternpost_proto::etcdserverpb as pb;
 use tonic::{Code, Status};
 
-use pb::request_op::Request;
-
 /// Clients at once.
 pub const CLIENTS: u64 = 8;
 /// Few keys, so that clients meet on them.
 const KEYS: u32 = 40;
-/// None ends by itself during a run.
-const LEASE_TTL: i64 = 100_000;
+/// The shortest that there is with default settings.
+const SHORT_TTL: i64 = 2;
 /// A compaction leaves this much of the past.
 const KEEP: i64 = 300;
+
+/// Whether a lease of this id outlives the run.
+#[must_use]
+pub fn is_long(id: i64) -> bool {
+    id % 2 == 0
+}
+
+/// What is under way when the crash comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The load.
+    Any,
+    /// A defragmentation, too.
+    Defragment,
+    /// A compaction and its scrub, too.
+    Compaction,
+}
 
 /// One client of the load.
 pub struct Worker {
@@ -44,8 +62,8 @@ impl Worker {
         round: u64,
         number: u64,
     ) -> Self {
-        let lease_base =
-            i64::try_from((round * CLIENTS + number + 1) * 1_000_000).expect("rounds are few");
+        let lease_base = i64::try_from((round * (CLIENTS + 1) + number + 1) * 1_000_000)
+            .expect("rounds are few");
         Self {
             client,
             ledger,
@@ -58,152 +76,212 @@ impl Worker {
         }
     }
 
+    /// From here on these leases of earlier rounds are its own.
+    #[must_use]
+    pub fn inherit(mut self, leases: impl Iterator<Item = i64>) -> Self {
+        self.leases.extend(leases);
+        self
+    }
+
     /// Works until an answer does not come.
     pub async fn run(mut self) {
-        loop {
-            self.drawn += 1;
-            let action = match self.rng.random_range(0..1000) {
-                0..550 => self.write(1, 0),
-                550..750 => self.transaction(),
-                750..850 => self.write(0, 1),
-                850..910 => Action::Grant(self.lease_base + i64::from(self.drawn)),
-                910..940 if !self.leases.is_empty() => {
-                    let nth = self.rng.random_range(0..self.leases.len());
-                    Action::Revoke(self.leases.swap_remove(nth))
-                }
-                940..943 if self.history.last() > KEEP => {
-                    Action::Compact(self.history.last() - KEEP)
-                }
-                943..960 => {
-                    if self.sample_hash().await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                960..963 => {
-                    let request = pb::DefragmentRequest {};
-                    if self.client.maintenance.defragment(request).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                _ => self.write(1, 0),
-            };
-            let number = self.ledger.intend(action.clone());
-            let outcome = outcome(self.send(&action).await);
-            if let (Action::Grant(id), Outcome::Acked(_)) = (&action, &outcome) {
-                self.leases.push(*id);
+        while self.step().await.is_ok() {}
+    }
+
+    /// Begins what the crash shall interrupt; its end is seldom seen.
+    pub async fn upkeep(mut self, moment: Moment) {
+        match moment {
+            Moment::Any => {}
+            Moment::Defragment => {
+                let _ = self.defragment().await;
             }
-            let over = outcome == Outcome::Unknown;
-            self.ledger.answer(number, outcome);
-            if over {
-                return;
+            Moment::Compaction => {
+                if let Some(action) = self.compaction() {
+                    let _ = self.act(action).await;
+                }
             }
         }
+    }
+
+    async fn step(&mut self) -> Result<(), Status> {
+        self.drawn += 1;
+        let action = match self.rng.random_range(0..1000) {
+            0..400 => self.puts(1),
+            400..540 => self.transaction(),
+            540..660 => self.conditional().await?,
+            660..720 => self.deletion(false),
+            720..780 => self.deletion(true),
+            780..830 => self.grant(),
+            830..880 => match self.own_lease() {
+                Some(nth) => Action::Revoke(self.leases.swap_remove(nth)),
+                None => self.grant(),
+            },
+            880..930 => match self.own_lease() {
+                Some(nth) => Action::KeepAlive(self.leases[nth]),
+                None => self.puts(1),
+            },
+            930..933 => match self.compaction() {
+                Some(compaction) => compaction,
+                None => self.puts(1),
+            },
+            933..950 => return self.sample_hash().await,
+            950..953 => return self.defragment().await,
+            _ => self.puts(1),
+        };
+        self.act(action).await
+    }
+
+    /// Writes the intent down, sends it, and writes down what came of it.
+    async fn act(&mut self, action: Action) -> Result<(), Status> {
+        let number = self.ledger.intend(action.clone());
+        let answer = send::send(&mut self.client, &action).await;
+        let outcome = send::outcome(&answer);
+        match (&action, &outcome) {
+            (Action::Grant(id, _), Outcome::Acked(_)) => self.leases.push(*id),
+            // Only this client ends its leases, and a long one does not end by itself.
+            (Action::KeepAlive(id) | Action::Revoke(id), Outcome::Refused(why)) if is_long(*id) => {
+                self.ledger.note_broken(format!("{action:?}: {why}"));
+            }
+            (Action::KeepAlive(id), Outcome::Refused(_)) => self.leases.retain(|own| own != id),
+            _ => {}
+        }
+        let lost = outcome == Outcome::Unknown;
+        self.ledger.answer(number, outcome);
+        match answer {
+            Err(status) if lost => Err(status),
+            _ => Ok(()),
+        }
+    }
+
+    fn key(&self, first: u32, nth: u32) -> String {
+        format!("k{:02}", (first + nth * 7) % KEYS)
+    }
+
+    fn put(&mut self, mut key: String, nth: u32) -> Op {
+        let lease = match self.leases.last() {
+            Some(lease) if self.rng.random_ratio(1, 8) => *lease,
+            _ => 0,
+        };
+        if lease != 0 && !is_long(lease) {
+            // Nobody else writes it, so that the lease has a key when it ends.
+            key = format!("s{lease}-{nth}");
+        }
+        let pad = "x".repeat(self.rng.random_range(0..300));
+        Op::Put(
+            key,
+            format!("{}-{}-{nth}-{pad}", self.name, self.drawn),
+            lease,
+        )
+    }
+
+    /// So many puts of different keys, as a transaction must not write one twice.
+    fn puts(&mut self, count: u32) -> Action {
+        let first = self.rng.random_range(0..KEYS);
+        let puts = (0..count).map(|nth| {
+            let key = self.key(first, nth);
+            self.put(key, nth)
+        });
+        let then: Vec<Op> = puts.collect();
+        let shape = if count == 1 {
+            Shape::Single
+        } else {
+            Shape::Flat
+        };
+        Action::Write(Write {
+            guard: None,
+            then,
+            otherwise: Vec::new(),
+            shape,
+        })
     }
 
     fn transaction(&mut self) -> Action {
-        let puts = self.rng.random_range(1..4);
-        let deletes = self.rng.random_range(0..3);
-        self.write(puts, deletes)
-    }
-
-    /// Different keys, as a transaction must not write one twice.
-    fn write(&mut self, puts: u32, deletes: u32) -> Action {
         let first = self.rng.random_range(0..KEYS);
-        let key = |nth: u32| format!("k{:02}", (first + nth * 7) % KEYS);
-        let lease = match self.leases.last() {
-            Some(lease) if self.rng.random_ratio(1, 10) => *lease,
-            _ => 0,
+        let puts = self.rng.random_range(0..4);
+        let deletes = self.rng.random_range(0..3);
+        let mut then = Vec::new();
+        for nth in 0..puts {
+            let key = self.key(first, nth);
+            then.push(self.put(key, nth));
+        }
+        for nth in puts..puts + deletes {
+            then.push(Op::Delete(self.key(first, nth), None));
+        }
+        let shape = if self.rng.random_ratio(1, 3) {
+            Shape::Nested
+        } else {
+            Shape::Flat
         };
-        let pad = "x".repeat(self.rng.random_range(0..300));
-        let value = |nth: u32| format!("{}-{}-{nth}-{pad}", self.name, self.drawn);
-        Action::Write {
-            puts: (0..puts).map(|nth| (key(nth), value(nth), lease)).collect(),
-            deletes: (puts..puts + deletes).map(key).collect(),
+        Action::Write(Write {
+            guard: None,
+            then,
+            otherwise: Vec::new(),
+            shape,
+        })
+    }
+
+    /// Reads a key, and writes it if nobody else has meanwhile.
+    async fn conditional(&mut self) -> Result<Action, Status> {
+        let first = self.rng.random_range(0..KEYS);
+        let key = self.key(first, 0);
+        let request = pb::RangeRequest {
+            key: key.clone().into(),
+            ..Default::default()
+        };
+        let reply = self.client.kv.range(request).await?.into_inner();
+        let modified = reply.kvs.first().map_or(0, |kv| kv.mod_revision);
+        let otherwise = match self.rng.random_ratio(1, 2) {
+            true => vec![self.put(self.key(first, 1), 1)],
+            false => Vec::new(),
+        };
+        let then = match self.rng.random_ratio(1, 4) {
+            true => vec![Op::Delete(key.clone(), None)],
+            false => vec![self.put(key.clone(), 0)],
+        };
+        Ok(Action::Write(Write {
+            guard: Some((key, modified)),
+            then,
+            otherwise,
+            shape: Shape::Flat,
+        }))
+    }
+
+    fn deletion(&mut self, range: bool) -> Action {
+        let first = self.rng.random_range(0..KEYS - 3);
+        let end = self.rng.random_range(first..first + 4);
+        let key = |number: u32| format!("k{number:02}");
+        Action::Write(Write {
+            guard: None,
+            then: vec![Op::Delete(key(first), range.then(|| key(end)))],
+            otherwise: Vec::new(),
+            shape: Shape::Single,
+        })
+    }
+
+    fn grant(&mut self) -> Action {
+        let short = self.rng.random_ratio(1, 3);
+        let id = self.lease_base + 2 * i64::from(self.drawn);
+        // The id tells which kind it is.
+        match short {
+            true => Action::Grant(id + 1, SHORT_TTL),
+            false => Action::Grant(id, LONG_TTL),
         }
     }
 
-    async fn send(&mut self, action: &Action) -> Result<Option<pb::ResponseHeader>, Status> {
-        match action {
-            Action::Write { puts, deletes } => self.send_write(puts, deletes).await,
-            Action::Grant(id) => {
-                let request = pb::LeaseGrantRequest {
-                    ttl: LEASE_TTL,
-                    id: *id,
-                };
-                Ok(self
-                    .client
-                    .lease
-                    .lease_grant(request)
-                    .await?
-                    .into_inner()
-                    .header)
-            }
-            Action::Revoke(id) => {
-                let request = pb::LeaseRevokeRequest { id: *id };
-                Ok(self
-                    .client
-                    .lease
-                    .lease_revoke(request)
-                    .await?
-                    .into_inner()
-                    .header)
-            }
-            Action::Compact(revision) => {
-                let request = pb::CompactionRequest {
-                    revision: *revision,
-                    physical: self.rng.random_ratio(1, 2),
-                };
-                Ok(self.client.kv.compact(request).await?.into_inner().header)
-            }
-        }
+    fn own_lease(&mut self) -> Option<usize> {
+        let count = self.leases.len();
+        (count > 0).then(|| self.rng.random_range(0..count))
     }
 
-    async fn send_write(
-        &mut self,
-        puts: &[(String, String, i64)],
-        deletes: &[String],
-    ) -> Result<Option<pb::ResponseHeader>, Status> {
-        let mut put = puts.iter().map(|(key, value, lease)| pb::PutRequest {
-            key: key.clone().into(),
-            value: value.clone().into(),
-            lease: *lease,
-            ..Default::default()
-        });
-        let mut delete = deletes.iter().map(|key| pb::DeleteRangeRequest {
-            key: key.clone().into(),
-            ..Default::default()
-        });
-        let kv = &mut self.client.kv;
-        match (put.len(), delete.len()) {
-            (1, 0) => {
-                let request = put.next().expect("there is one");
-                Ok(kv.put(request).await?.into_inner().header)
-            }
-            (0, 1) => {
-                let request = delete.next().expect("there is one");
-                let reply = kv.delete_range(request).await?.into_inner();
-                // Nothing deleted, no revision made: 0 stands for that in the ledger.
-                let made = reply.deleted > 0;
-                Ok(reply
-                    .header
-                    .filter(|_| made)
-                    .or(Some(pb::ResponseHeader::default())))
-            }
-            _ => {
-                let puts = put.map(Request::RequestPut);
-                let deletes = delete.map(Request::RequestDeleteRange);
-                let ops = puts.chain(deletes).map(|request| pb::RequestOp {
-                    request: Some(request),
-                });
-                let request = pb::TxnRequest {
-                    success: ops.collect(),
-                    ..Default::default()
-                };
-                Ok(kv.txn(request).await?.into_inner().header)
-            }
-        }
+    fn compaction(&self) -> Option<Action> {
+        let revision = self.history.last() - KEEP;
+        (revision > 0).then_some(Action::Compact(revision))
+    }
+
+    async fn defragment(&mut self) -> Result<(), Status> {
+        let request = pb::DefragmentRequest {};
+        self.client.maintenance.defragment(request).await?;
+        Ok(())
     }
 
     /// The hash of a revision that all have left behind.
@@ -225,27 +303,6 @@ impl Worker {
             }
             Err(status) if status.code() == Code::OutOfRange => Ok(()),
             Err(status) => Err(status),
-        }
-    }
-}
-
-/// A refusal by etcd's own words says that nothing happened; all else leaves it open.
-fn outcome(answer: Result<Option<pb::ResponseHeader>, Status>) -> Outcome {
-    match answer {
-        Ok(header) => Outcome::Acked(header.map_or(0, |header| header.revision)),
-        Err(status) => {
-            let refused = matches!(
-                status.code(),
-                Code::InvalidArgument
-                    | Code::NotFound
-                    | Code::OutOfRange
-                    | Code::FailedPrecondition
-            );
-            if refused {
-                Outcome::Refused(status.message().to_owned())
-            } else {
-                Outcome::Unknown
-            }
         }
     }
 }

@@ -1,34 +1,39 @@
-//! What a server has promised, and whether it keeps it over a crash.
+//! A ledger of a run with crashes: what was asked for, and what was promised.
 //!
-//! [`load`] writes the intent of each operation before it is sent and the answer
-//! after it has come, here and into a file that is not on the server's disk.
-//! [`check`] reads everything back after a restart: a complete history from a watch
-//! of the past, the newest state, leases and hashes.
+//! Intents are written down before they are sent, outcomes when they come. After
+//! a restart [`check`] tells whether each promise was kept: it replays the changes
+//! that watchers were told, revision by revision, and finds the operation behind
+//! each; so it knows keys, versions, leases and attachments, and compares them
+//! with what the server answers now.
 
+pub mod action;
 pub mod check;
 pub mod history;
 pub mod load;
+pub mod model;
+pub mod restarts;
 pub mod round;
+mod send;
 
+use action::Write;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
-/// What a client has asked for. Values are unique, so a put is found by its value.
+/// What a client has asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A transaction without conditions: puts of (key, value, lease), then deletes of keys.
-    Write {
-        /// Keys, values and leases to put.
-        puts: Vec<(String, String, i64)>,
-        /// Keys to delete.
-        deletes: Vec<String>,
-    },
-    /// A lease of this id.
-    Grant(i64),
+    /// Changes of keys.
+    Write(Write),
+    /// A lease of this id and time to live.
+    Grant(i64, i64),
     /// The end of a lease of this id.
     Revoke(i64),
+    /// A renewal of the lease of this id.
+    KeepAlive(i64),
     /// A compaction.
     Compact(i64),
 }
@@ -38,10 +43,21 @@ pub enum Action {
 pub enum Outcome {
     /// It may have happened or not.
     Unknown,
-    /// It has happened, with this header revision.
-    Acked(i64),
+    /// It has happened.
+    Acked(Ack),
     /// It has not happened.
     Refused(String),
+}
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ack {
+    /// The revision in its header.
+    pub revision: i64,
+    /// Whether that revision is this operation's own.
+    pub made: bool,
+    /// Whether its condition held.
+    pub succeeded: bool,
 }
 
 /// One operation.
@@ -49,6 +65,8 @@ pub enum Outcome {
 pub struct Entry {
     /// What was asked for.
     pub action: Action,
+    /// When.
+    pub at: Instant,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -64,14 +82,18 @@ pub struct HashSample {
     pub hash: u32,
 }
 
-/// All operations of a run, over all its crashes.
+/// The operations since the last check, and what outlives checks.
 pub struct Ledger {
     state: Mutex<State>,
 }
 
 struct State {
     entries: Vec<Entry>,
+    /// The number of the first entry.
+    first: usize,
     hashes: Vec<HashSample>,
+    compactions: BTreeSet<i64>,
+    broken: Vec<String>,
     acked: usize,
     file: File,
 }
@@ -87,7 +109,10 @@ impl Ledger {
         Self {
             state: Mutex::new(State {
                 entries: Vec::new(),
+                first: 0,
                 hashes: Vec::new(),
+                compactions: BTreeSet::new(),
+                broken: Vec::new(),
                 acked: 0,
                 file,
             }),
@@ -97,10 +122,14 @@ impl Ledger {
     /// Writes down an intent; its number goes to [`Self::answer`].
     pub fn intend(&self, action: Action) -> usize {
         let mut state = self.state();
-        let number = state.entries.len();
+        let number = state.first + state.entries.len();
         let _ = writeln!(state.file, "{number} {action:?}");
+        if let Action::Compact(revision) = action {
+            state.compactions.insert(revision);
+        }
         state.entries.push(Entry {
             action,
+            at: Instant::now(),
             outcome: Outcome::Unknown,
         });
         number
@@ -111,7 +140,13 @@ impl Ledger {
         let mut state = self.state();
         let _ = writeln!(state.file, "{number} {outcome:?}");
         state.acked += usize::from(matches!(outcome, Outcome::Acked(_)));
-        state.entries[number].outcome = outcome;
+        let at = number - state.first;
+        state.entries[at].outcome = outcome;
+    }
+
+    /// Writes down an answer that is wrong by itself.
+    pub fn note_broken(&self, what: String) {
+        self.state().broken.push(what);
     }
 
     /// Writes down a hash.
@@ -125,16 +160,29 @@ impl Ledger {
         self.state().acked
     }
 
-    /// All operations so far.
+    /// The operations since the last check. With it they are settled: those without
+    /// an answer have happened by then, or never will.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
-        self.state().entries.clone()
+    pub fn settle(&self) -> Vec<Entry> {
+        let mut state = self.state();
+        let entries = std::mem::take(&mut state.entries);
+        state.first += entries.len();
+        entries
     }
 
-    /// All hashes so far.
+    /// Answers that were wrong by themselves.
     #[must_use]
-    pub fn hashes(&self) -> Vec<HashSample> {
-        self.state().hashes.clone()
+    pub fn broken(&self) -> Vec<String> {
+        self.state().broken.clone()
+    }
+
+    /// The last `count` hashes told, but for revisions that were compacted at.
+    #[must_use]
+    pub fn hashes(&self, count: usize) -> Vec<HashSample> {
+        let state = self.state();
+        let all = state.hashes.iter().rev();
+        let of_use = all.filter(|sample| !state.compactions.contains(&sample.revision));
+        of_use.take(count).copied().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
