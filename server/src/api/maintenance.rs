@@ -146,13 +146,16 @@ impl Member {
     }
 }
 
-/// An alarm in the text form of its message.
+/// An alarm in the text form of its message, which leaves zero out.
 fn alarm_text(alarm: &pb::AlarmMember) -> String {
     let kind = match AlarmType::try_from(alarm.alarm) {
         Ok(kind) => kind.as_str_name().to_owned(),
         Err(_) => alarm.alarm.to_string(),
     };
-    format!("memberID:{} alarm:{kind}", alarm.member_id)
+    match alarm.member_id {
+        0 => format!("alarm:{kind}"),
+        id => format!("memberID:{id} alarm:{kind}"),
+    }
 }
 
 impl MaintenanceService {
@@ -347,10 +350,11 @@ mod tests {
 
     #[test]
     fn an_alarm_reads_as_its_message() {
-        let alarm = pb::AlarmMember {
-            member_id: 7,
+        let alarm = |member_id| pb::AlarmMember {
+            member_id,
             alarm: AlarmType::Nospace.into(),
         };
-        assert_eq!(alarm_text(&alarm), "memberID:7 alarm:NOSPACE");
+        assert_eq!(alarm_text(&alarm(7)), "memberID:7 alarm:NOSPACE");
+        assert_eq!(alarm_text(&alarm(0)), "alarm:NOSPACE");
     }
 }
