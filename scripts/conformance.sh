@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The black-box suites at full length: 100,000 differential operations over 20
+# The black-box suites at full length: 1,000,000 differential operations over 100
 # seeds, 300 rounds of kill -9, 50 of power loss, restarts within a second. `make test` runs shorter ones.
 set -euo pipefail
-export STERNPOST_SEEDS=${STERNPOST_SEEDS:-1-20}
-export STERNPOST_OPS=${STERNPOST_OPS:-5000}
+export STERNPOST_SEEDS=${STERNPOST_SEEDS:-1-100}
+export STERNPOST_OPS=${STERNPOST_OPS:-10000}
 export STERNPOST_ROUNDS=${STERNPOST_ROUNDS:-300}
 export STERNPOST_POWER_ROUNDS=${STERNPOST_POWER_ROUNDS:-50}
 export STERNPOST_POWER=${STERNPOST_POWER:-required}

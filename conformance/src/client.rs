@@ -3,8 +3,8 @@
 use crate::wait;
 use std::time::Duration;
 use sternpost_proto::etcdserverpb::{
-    cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
-    maintenance_client::MaintenanceClient, watch_client::WatchClient,
+    auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient,
+    lease_client::LeaseClient, maintenance_client::MaintenanceClient, watch_client::WatchClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,6 +24,8 @@ pub struct Client {
     pub lease: LeaseClient<Channel>,
     /// Members.
     pub cluster: ClusterClient<Channel>,
+    /// Users, roles, tokens.
+    pub auth: AuthClient<Channel>,
     /// Alarms, sizes, hashes.
     pub maintenance: MaintenanceClient<Channel>,
 }
@@ -50,6 +52,7 @@ impl Client {
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX),
             lease: LeaseClient::new(channel.clone()).max_decoding_message_size(MESSAGE_MAX),
             cluster: ClusterClient::new(channel.clone()),
+            auth: AuthClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel),
         }
     }

@@ -4,6 +4,7 @@
 pub mod coverage;
 pub mod generate;
 pub mod inbox;
+mod large;
 pub mod mask;
 pub mod op;
 pub mod session;
@@ -53,7 +54,8 @@ impl Difference {
     }
 }
 
-/// Runs `count` operations of a seed on two fresh servers.
+/// Runs `count` operations of a seed on two fresh servers, and what its generator
+/// wants to see at the end.
 ///
 /// # Errors
 /// The first difference.
@@ -67,70 +69,60 @@ pub async fn run(
     coverage: &mut Coverage,
 ) -> Result<(), Box<Difference>> {
     let [one, other] = targets;
-    let mut sessions = [open(one).await, open(other).await];
-    let names = [one.name(), other.name()];
-    let mut generator = Generator::new(seed);
-    let mut last = Vec::new();
-    for number in 0..count {
-        let op = generator.draw();
-        step(
-            seed,
-            number,
-            op,
-            &mut sessions,
-            names,
-            &mut generator,
-            coverage,
-        )
-        .await?;
-        if number + 1 == count {
-            last = generator.finish();
-        }
+    let mut run = Run {
+        seed,
+        number: 0,
+        sessions: [open(one).await, open(other).await],
+        names: [one.name(), other.name()],
+        generator: Generator::new(seed),
+        coverage,
+        trace: std::env::var_os("STERNPOST_TRACE").is_some(),
+    };
+    for _ in 0..count {
+        let op = run.generator.draw();
+        run.step(op).await?;
     }
-    for (number, op) in last.into_iter().enumerate() {
-        let number = count + number;
-        step(
-            seed,
-            number,
-            op,
-            &mut sessions,
-            names,
-            &mut generator,
-            coverage,
-        )
-        .await?;
+    for op in run.generator.finish() {
+        run.step(op).await?;
     }
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments)]
-async fn step(
+/// A seed on its way.
+struct Run<'c> {
     seed: u64,
     number: usize,
-    op: Op,
-    sessions: &mut [Session; 2],
+    sessions: [Session; 2],
     names: [&'static str; 2],
-    generator: &mut Generator,
-    coverage: &mut Coverage,
-) -> Result<(), Box<Difference>> {
-    let [one, other] = sessions;
-    let (left, right) = tokio::join!(one.run(&op), other.run(&op));
-    let (left, right) = (mask::apply(&op, left), mask::apply(&op, right));
-    let broken = matches!(&left, Reply::Settled(_, broken) if !broken.is_empty());
-    if std::env::var_os("STERNPOST_TRACE").is_some() {
-        println!("{number} {op:?} => {left:?}");
+    generator: Generator,
+    coverage: &'c mut Coverage,
+    trace: bool,
+}
+
+impl Run<'_> {
+    /// One operation on both servers at once, and the comparison.
+    async fn step(&mut self, op: Op) -> Result<(), Box<Difference>> {
+        let [one, other] = &mut self.sessions;
+        let (left, right) = tokio::join!(one.run(&op), other.run(&op));
+        let (left, right) = (mask::apply(&op, left), mask::apply(&op, right));
+        if self.trace {
+            println!("{} {} {op:?} => {left:?}", self.seed, self.number);
+        }
+        let broken =
+            |reply: &Reply| matches!(reply, Reply::Settled(_, broken) if !broken.is_empty());
+        if left != right || broken(&left) {
+            return Err(Box::new(Difference {
+                seed: self.seed,
+                number: self.number,
+                op,
+                replies: [(self.names[0], left), (self.names[1], right)],
+            }));
+        }
+        self.coverage.count(&op, &left, self.generator.now());
+        self.generator.observe(&op, &left);
+        self.number += 1;
+        Ok(())
     }
-    if left != right || broken {
-        return Err(Box::new(Difference {
-            seed,
-            number,
-            op,
-            replies: [(names[0], left), (names[1], right)],
-        }));
-    }
-    coverage.count(&op, &left);
-    generator.observe(&op, &left);
-    Ok(())
 }
 
 async fn open(target: &Target) -> Session {

@@ -1,7 +1,22 @@
 //! One operation of a run, and the answer to it.
 
+use super::watch::revision_of;
+use bytes::Bytes;
 use sternpost_proto::etcdserverpb as pb;
 use sternpost_proto::mvccpb::Event;
+
+/// Calls of every kind that a check before the handler must guard.
+#[derive(Clone, Copy, Debug)]
+pub enum Guarded {
+    /// One request, one answer.
+    Range,
+    /// One request, a stream of answers.
+    RangeStream,
+    /// Streams both ways.
+    Watch,
+    /// Streams both ways, an answer per request.
+    KeepAlive,
+}
 
 /// An operation that goes to both servers.
 #[derive(Clone, Debug)]
@@ -18,8 +33,10 @@ pub enum Op {
     Txn(pb::TxnRequest),
     /// KV.Compact.
     Compact(pb::CompactionRequest),
-    /// KV.Range with a `client-api-version` that is not UTF-8.
-    BadClientVersion(pb::RangeRequest),
+    /// A call with a `client-api-version` that is not UTF-8.
+    BadClientVersion(Guarded, pb::RangeRequest),
+    /// KV.Range that is to fail without a leader.
+    RequireLeader(pb::RangeRequest),
     /// Lease.LeaseGrant with an id of our choice.
     Grant(pb::LeaseGrantRequest),
     /// Lease.LeaseGrant with a lifetime, the id left to the server; revoked at once.
@@ -36,8 +53,18 @@ pub enum Op {
     HashKv(i64),
     /// Maintenance.Alarm.
     Alarm(pb::AlarmRequest),
+    /// Maintenance.Hash.
+    Hash,
     /// Maintenance.Status.
     Status,
+    /// Maintenance.MoveLeader to a member, or to the leader itself.
+    MoveLeader(Option<u64>),
+    /// Maintenance.Downgrade.
+    Downgrade(pb::DowngradeRequest),
+    /// Auth.AuthStatus.
+    AuthStatus,
+    /// Auth.Authenticate.
+    Authenticate(pb::AuthenticateRequest),
     /// Maintenance.Defragment.
     Defragment,
     /// Cluster.MemberList.
@@ -50,6 +77,16 @@ pub enum Op {
     WatchProgress(usize),
     /// Watches on a stream of their own, each with the number of answers that are not events.
     WatchOnce(Vec<(pb::WatchCreateRequest, usize)>),
+    /// Puts so many keys of such a size and deletes them at once, before a watcher on a
+    /// stream of its own: the one revision is larger than a message may be.
+    LargeRevision {
+        /// Keys.
+        keys: usize,
+        /// Bytes of each value.
+        bytes: usize,
+        /// Whether the response may be split.
+        fragment: bool,
+    },
     /// Waits until every watcher has what it must have by now, and compares what it got.
     Settle,
 }
@@ -65,7 +102,8 @@ impl Op {
             Self::Delete(_) => "delete range",
             Self::Txn(_) => "txn",
             Self::Compact(_) => "compact",
-            Self::BadClientVersion(_) => "bad client version",
+            Self::BadClientVersion(..) => "bad client version",
+            Self::RequireLeader(_) => "range, leader required",
             Self::Grant(_) => "lease grant",
             Self::GrantAny(_) => "lease grant, any id",
             Self::Revoke(_) => "lease revoke",
@@ -74,13 +112,19 @@ impl Op {
             Self::KeepAlive(_) => "lease keep alive",
             Self::HashKv(_) => "hash kv",
             Self::Alarm(_) => "alarm",
+            Self::Hash => "hash",
             Self::Status => "status",
+            Self::MoveLeader(_) => "move leader",
+            Self::Downgrade(_) => "downgrade",
+            Self::AuthStatus => "auth status",
+            Self::Authenticate(_) => "authenticate",
             Self::Defragment => "defragment",
             Self::Members(_) => "member list",
             Self::WatchCreate(..) => "watch create",
             Self::WatchCancel(..) => "watch cancel",
             Self::WatchProgress(_) => "watch progress",
             Self::WatchOnce(_) => "watch once",
+            Self::LargeRevision { .. } => "large revision",
             Self::Settle => "settle watches",
         }
     }
@@ -126,6 +170,16 @@ pub enum Reply {
     HashKv(pb::HashKvResponse),
     /// To Alarm.
     Alarm(pb::AlarmResponse),
+    /// To Hash.
+    Hash(pb::HashResponse),
+    /// To MoveLeader.
+    MoveLeader(pb::MoveLeaderResponse),
+    /// To Downgrade.
+    Downgrade(pb::DowngradeResponse),
+    /// To AuthStatus.
+    AuthStatus(pb::AuthStatusResponse),
+    /// To Authenticate.
+    Authenticate(pb::AuthenticateResponse),
     /// To Status.
     Status(Box<pb::StatusResponse>),
     /// To Defragment.
@@ -136,8 +190,8 @@ pub enum Reply {
     Watch(Vec<pb::WatchResponse>),
     /// What the watchers got, and which promise was broken.
     Settled(Vec<Delivery>, Vec<String>),
-    /// A refusal.
-    Error(tonic::Code, String),
+    /// A refusal: code, text, and the bytes of `grpc-status-details-bin`.
+    Error(tonic::Code, String, Bytes),
 }
 
 impl Reply {
@@ -152,6 +206,14 @@ impl Reply {
             Self::Compact(reply) => reply.header.as_ref(),
             Self::Grant(reply) => reply.header.as_ref(),
             Self::Revoke(reply) => reply.header.as_ref(),
+            // A large revision is known by its events only.
+            Self::Watch(replies) => {
+                return replies
+                    .iter()
+                    .flat_map(|reply| &reply.events)
+                    .map(revision_of)
+                    .max();
+            }
             _ => None,
         };
         header.map(|header| header.revision)

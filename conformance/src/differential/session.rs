@@ -1,14 +1,18 @@
 //! Sends operations to one server.
 
-use super::op::{Op, Reply};
+use super::large;
+use super::op::{Guarded, Op, Reply};
 use super::watch::Watches;
 use crate::client::Client;
+use bytes::Bytes;
+use std::error::Error as _;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 use sternpost_proto::etcdserverpb as pb;
 use tokio_stream::StreamExt;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 /// Longer than the server's own limit, so that its answer is the one compared.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -39,8 +43,10 @@ impl Session {
     pub async fn run(&mut self, op: &Op) -> Reply {
         let reply = match tokio::time::timeout(LIMIT, self.call(op)).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(status)) => Reply::Error(status.code(), status.message().to_owned()),
-            Err(_) => Reply::Error(Code::DeadlineExceeded, format!("nothing within {LIMIT:?}")),
+            Ok(Err(status)) => refusal(&status),
+            Err(_) => refusal(&Status::deadline_exceeded(format!(
+                "nothing within {LIMIT:?}"
+            ))),
         };
         self.revision = self.revision.max(reply.revision().unwrap_or(0));
         reply
@@ -56,7 +62,21 @@ impl Session {
             }
             Op::Txn(request) => plain(self.client.kv.txn(request.clone()), Reply::Txn).await,
             Op::Compact(request) => plain(self.client.kv.compact(*request), Reply::Compact).await,
-            Op::BadClientVersion(request) => self.bad_client_version(request).await,
+            Op::BadClientVersion(call, request) => self.bad_client_version(*call, request).await,
+            Op::RequireLeader(request) => {
+                let mut request = Request::new(request.clone());
+                let value = AsciiMetadataValue::from_static("true");
+                request.metadata_mut().insert("hasleader", value);
+                plain(self.client.kv.range(request), Reply::Range).await
+            }
+            Op::LargeRevision {
+                keys,
+                bytes,
+                fragment,
+            } => {
+                let replies = large::revision(&mut self.client, *keys, *bytes, *fragment).await?;
+                Ok(Reply::Watch(replies))
+            }
             Op::WatchCreate(..)
             | Op::WatchCancel(..)
             | Op::WatchProgress(_)
@@ -68,9 +88,33 @@ impl Session {
             | Op::TimeToLive(_)
             | Op::Leases
             | Op::KeepAlive(_) => self.call_lease(op).await,
-            Op::HashKv(_) | Op::Alarm(_) | Op::Status | Op::Defragment | Op::Members(_) => {
-                self.call_maintenance(op).await
+            Op::AuthStatus => {
+                plain(
+                    self.client.auth.auth_status(pb::AuthStatusRequest {}),
+                    Reply::AuthStatus,
+                )
+                .await
             }
+            Op::Authenticate(request) => {
+                plain(
+                    self.client.auth.authenticate(request.clone()),
+                    Reply::Authenticate,
+                )
+                .await
+            }
+            Op::Members(linearizable) => {
+                let request = pb::MemberListRequest {
+                    linearizable: *linearizable,
+                };
+                plain(self.client.cluster.member_list(request), Reply::Members).await
+            }
+            Op::HashKv(_)
+            | Op::Alarm(_)
+            | Op::Hash
+            | Op::Status
+            | Op::MoveLeader(_)
+            | Op::Downgrade(_)
+            | Op::Defragment => self.call_maintenance(op).await,
         }
     }
 
@@ -137,11 +181,23 @@ impl Session {
                 )
                 .await
             }
-            Op::Members(linearizable) => {
-                let request = pb::MemberListRequest {
-                    linearizable: *linearizable,
+            Op::Hash => plain(maintenance.hash(pb::HashRequest {}), Reply::Hash).await,
+            Op::MoveLeader(target) => {
+                let target_id = match target {
+                    Some(target) => *target,
+                    None => {
+                        maintenance
+                            .status(pb::StatusRequest {})
+                            .await?
+                            .into_inner()
+                            .leader
+                    }
                 };
-                plain(self.client.cluster.member_list(request), Reply::Members).await
+                let request = pb::MoveLeaderRequest { target_id };
+                plain(maintenance.move_leader(request), Reply::MoveLeader).await
+            }
+            Op::Downgrade(request) => {
+                plain(maintenance.downgrade(request.clone()), Reply::Downgrade).await
             }
             _ => {
                 let status = maintenance.status(pb::StatusRequest {}).await?;
@@ -168,13 +224,57 @@ impl Session {
         Ok(Reply::RangeStream(chunks))
     }
 
-    async fn bad_client_version(&mut self, request: &pb::RangeRequest) -> Result<Reply, Status> {
-        let mut request = Request::new(request.clone());
-        let value = AsciiMetadataValue::try_from(&[0xff_u8, 0xfe][..])
-            .map_err(|_| Status::internal("a header value may hold any byte above 31"))?;
-        request.metadata_mut().insert("client-api-version", value);
-        plain(self.client.kv.range(request), Reply::Range).await
+    async fn bad_client_version(
+        &mut self,
+        call: Guarded,
+        request: &pb::RangeRequest,
+    ) -> Result<Reply, Status> {
+        let client = &mut self.client;
+        match call {
+            Guarded::Range => {
+                let request = with_bad_version(request.clone())?;
+                plain(client.kv.range(request), Reply::Range).await
+            }
+            Guarded::RangeStream => {
+                let request = with_bad_version(request.clone())?;
+                let mut replies = client.kv.range_stream(request).await?.into_inner();
+                let first = replies.message().await?;
+                Ok(Reply::RangeStream(first.into_iter().collect()))
+            }
+            Guarded::Watch => {
+                let request = with_bad_version(tokio_stream::pending())?;
+                let mut replies = client.watch.watch(request).await?.into_inner();
+                Ok(Reply::Watch(replies.message().await?.into_iter().collect()))
+            }
+            Guarded::KeepAlive => {
+                let request = with_bad_version(tokio_stream::pending())?;
+                let mut replies = client.lease.lease_keep_alive(request).await?.into_inner();
+                Ok(Reply::KeepAlive(
+                    replies.message().await?.into_iter().collect(),
+                ))
+            }
+        }
     }
+}
+
+fn with_bad_version<T>(message: T) -> Result<Request<T>, Status> {
+    let mut request = Request::new(message);
+    let value = AsciiMetadataValue::try_from(&[0xff_u8, 0xfe][..])
+        .map_err(|_| Status::internal("a header value may hold any byte above 31"))?;
+    request.metadata_mut().insert("client-api-version", value);
+    Ok(request)
+}
+
+/// A status that the client made of a broken connection tells why; a server's has no source.
+fn refusal(status: &Status) -> Reply {
+    let mut text = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    let details = Bytes::copy_from_slice(status.details());
+    Reply::Error(status.code(), text, details)
 }
 
 async fn plain<T>(

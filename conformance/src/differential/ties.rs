@@ -12,7 +12,9 @@ use pb::response_op::Response;
 /// Puts equals in key order, and drops the last equals of a page that was cut.
 pub fn level(op: &Op, reply: &mut Reply) {
     match (op, reply) {
-        (Op::Range(request), Reply::Range(reply)) => level_range(request, reply),
+        (Op::Range(request) | Op::RequireLeader(request), Reply::Range(reply)) => {
+            level_range(request, reply)
+        }
         (Op::Txn(request), Reply::Txn(reply)) => level_txn(request, reply),
         _ => {}
     }

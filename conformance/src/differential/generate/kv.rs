@@ -1,7 +1,7 @@
 //! Puts, ranges, deletes, compactions.
 
 use super::Generator;
-use crate::differential::op::Op;
+use crate::differential::op::{Guarded, Op};
 use crate::differential::watch::FUTURE_STREAM;
 use bytes::Bytes;
 use rand::RngExt;
@@ -9,6 +9,10 @@ use sternpost_proto::etcdserverpb as pb;
 
 /// More than `--max-request-bytes`, less than what gRPC takes.
 const TOO_LARGE: usize = 1_600_000;
+/// More than gRPC takes.
+const MUCH_TOO_LARGE: usize = 2_100_000;
+/// Keys and bytes of each that make a revision of more than a message.
+const LARGE_REVISION: (usize, usize) = (26, 100_000);
 
 impl Generator {
     pub(super) fn put(&mut self) -> Op {
@@ -135,6 +139,7 @@ impl Generator {
             85..90 => 0,
             90..93 => -1,
             93..95 => i64::MAX,
+            95..97 => self.rng.random_range(1..=oldest),
             _ => oldest + 1,
         };
         if self.reborn.contains(&revision) {
@@ -157,36 +162,22 @@ impl Generator {
     /// Requests that must be refused, or are legal and look as if they must.
     pub(super) fn wrong(&mut self) -> Op {
         let range = self.range_request();
-        match self.rng.random_range(0..12) {
+        let empty = Bytes::new();
+        match self.rng.random_range(0..16) {
             0 => Op::Put(pb::PutRequest::default()),
             1 => Op::Range(pb::RangeRequest {
-                key: Bytes::new(),
+                key: empty,
                 ..range
             }),
             2 => Op::RangeStream(pb::RangeRequest {
-                key: Bytes::new(),
+                key: empty,
                 ..range
             }),
             3 => Op::Delete(pb::DeleteRangeRequest {
                 range_end: self.key(),
                 ..Default::default()
             }),
-            4 => Op::Put(pb::PutRequest {
-                ignore_value: true,
-                value: Bytes::from_static(b"x"),
-                ..self.put_request()
-            }),
-            5 => Op::Put(pb::PutRequest {
-                ignore_lease: true,
-                lease: 1,
-                ..self.put_request()
-            }),
-            6 => Op::Put(pb::PutRequest {
-                key: Bytes::from_static(b"never written"),
-                value: Bytes::new(),
-                ignore_value: true,
-                ..Default::default()
-            }),
+            4..7 => self.wrong_put(),
             7 => Op::Range(pb::RangeRequest {
                 sort_order: -1,
                 ..range
@@ -195,13 +186,63 @@ impl Generator {
                 revision: self.revision + 10,
                 ..range
             }),
-            9 => Op::BadClientVersion(range),
-            10 if self.one_in(4) => Op::Put(pb::PutRequest {
-                key: self.key(),
-                value: Bytes::from(vec![b'x'; TOO_LARGE]),
-                ..Default::default()
-            }),
+            9 => {
+                let calls = [
+                    Guarded::Range,
+                    Guarded::RangeStream,
+                    Guarded::Watch,
+                    Guarded::KeepAlive,
+                ];
+                Op::BadClientVersion(calls[self.rng.random_range(0..4)], range)
+            }
+            10 => Op::RequireLeader(range),
+            11 => self.large(),
             _ => self.wrong_txn(),
         }
+    }
+
+    fn wrong_put(&mut self) -> Op {
+        let request = self.put_request();
+        Op::Put(match self.rng.random_range(0..3) {
+            0 => pb::PutRequest {
+                ignore_value: true,
+                value: Bytes::from_static(b"x"),
+                ..request
+            },
+            1 => pb::PutRequest {
+                ignore_lease: true,
+                lease: 1,
+                ..request
+            },
+            _ => pb::PutRequest {
+                key: Bytes::from_static(b"never written"),
+                value: Bytes::new(),
+                ignore_value: true,
+                ..Default::default()
+            },
+        })
+    }
+
+    /// At and over the limits of size.
+    fn large(&mut self) -> Op {
+        let size = match self.rng.random_range(0..4) {
+            0 => TOO_LARGE,
+            1 => MUCH_TOO_LARGE,
+            2 => {
+                let (keys, bytes) = LARGE_REVISION;
+                let fragment = !self.one_in(4);
+                return Op::LargeRevision {
+                    keys,
+                    bytes,
+                    fragment,
+                };
+            }
+            _ => return self.wrong_put(),
+        };
+        Op::Put(pb::PutRequest {
+            key: self.key(),
+            value: Bytes::from(vec![b'x'; size]),
+            ..Default::default()
+        })
     }
 }

@@ -13,18 +13,24 @@ const SHORT: [i64; 5] = [0, -1, 1, 2, i64::MIN];
 impl Generator {
     pub(super) fn lease(&mut self) -> Op {
         let id = self.lease_id();
+        // No lease has the id 0; granting it means one of the server's choice.
+        let any_id = if self.one_in(15) { 0 } else { id };
         let ttl = LONG[self.rng.random_range(0..LONG.len())];
         match self.rng.random_range(0..100) {
             0..35 => Op::Grant(pb::LeaseGrantRequest { ttl, id }),
-            35..50 => Op::Revoke(pb::LeaseRevokeRequest { id }),
+            35..50 => Op::Revoke(pb::LeaseRevokeRequest { id: any_id }),
             50..70 => Op::TimeToLive(pb::LeaseTimeToLiveRequest {
-                id,
+                id: any_id,
                 keys: self.one_in(2),
             }),
             70..80 => Op::Leases,
             80..90 => {
                 let count = self.rng.random_range(0..4);
-                Op::KeepAlive((0..count).map(|_| self.lease_id()).collect())
+                let mut ids: Vec<i64> = (0..count).map(|_| self.lease_id()).collect();
+                if let Some(first) = ids.first_mut().filter(|_| any_id == 0) {
+                    *first = 0;
+                }
+                Op::KeepAlive(ids)
             }
             90..94 => Op::GrantAny(ttl),
             94..97 => self.short_lease(),

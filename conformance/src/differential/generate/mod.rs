@@ -8,6 +8,7 @@ mod txn;
 mod upkeep;
 mod watch;
 
+use super::coverage::Now;
 use super::op::{Op, Reply};
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -16,6 +17,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// HashKV is compared after so many operations.
 const HASH_EVERY: usize = 1000;
+
+/// The id of a watch that never was.
+pub const NO_WATCH: i64 = 4242;
 
 /// Draws operations and follows what they did.
 pub struct Generator {
@@ -71,11 +75,12 @@ impl Generator {
             return op;
         }
         match self.rng.random_range(0..1000) {
-            0..270 => self.put(),
-            270..440 => self.range(),
-            440..500 => self.range_stream(),
-            500..580 => self.delete(),
-            580..750 => self.txn(),
+            0..260 => self.put(),
+            260..430 => self.range(),
+            430..500 => self.range_stream(),
+            500..570 => self.delete(),
+            570..735 => self.txn(),
+            735..750 => self.wrong(),
             750..840 => self.lease(),
             840..870 => self.watch_create(),
             870..885 => self.watch_cancel(),
@@ -84,7 +89,7 @@ impl Generator {
             925..950 => Op::Settle,
             950..965 => self.compact(),
             965..970 => self.alarms(),
-            970..980 => self.upkeep(),
+            970..985 => self.upkeep(),
             _ => self.wrong(),
         }
     }
@@ -124,6 +129,15 @@ impl Generator {
                 self.watches.remove(&(*stream, *id));
             }
             _ => {}
+        }
+    }
+
+    /// The state that the next operation meets.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now {
+            revision: self.revision,
+            compacted: self.compacted,
         }
     }
 

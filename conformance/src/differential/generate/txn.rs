@@ -12,7 +12,7 @@ use pb::request_op::Request;
 /// `--max-txn-ops` of both servers.
 const OPS_MAX: usize = 128;
 /// Deeper nesting than this shows nothing new.
-const DEPTH_MAX: usize = 2;
+const DEPTH_MAX: usize = 3;
 
 impl Generator {
     pub(super) fn txn(&mut self) -> Op {
@@ -122,11 +122,17 @@ impl Generator {
             })
         };
         let range = Request::RequestRange(self.range_request());
-        let ops = match self.rng.random_range(0..10) {
+        let ops = match self.rng.random_range(0..12) {
             0 => {
                 let over = self.rng.random_range(0..2);
                 return Op::Txn(self.compares(OPS_MAX + over));
             }
+            10 => {
+                let mut request = self.compares(2);
+                request.compare[1].key = Bytes::new();
+                return Op::Txn(request);
+            }
+            11 => vec![put(b"d"), delete(b"", b"z")],
             1 => vec![range; OPS_MAX + 1],
             2 => vec![put(b"d"), put(b"d")],
             3 => vec![put(b"d"), delete(b"a", b"e")],

@@ -8,8 +8,10 @@ use sternpost_proto::etcdserverpb as pb;
 
 use pb::alarm_request::AlarmAction;
 
-/// An alarm of this member is as good as one of the server's own, and equal on both.
-const SOMEBODY: u64 = 7;
+/// An alarm of such a member is as good as one of the server's own, and equal on both.
+const SOMEBODY: [u64; 3] = [7, 0, u64::MAX];
+/// Asked for on a server of 3.7; only the first two are what it can go down to.
+const VERSIONS: [&str; 6] = ["3.6", "3.6.0", "3.5.0", "x.y", "", "3.7.0"];
 
 impl Generator {
     /// The hash of now and of some revisions of the past, and the errors of HashKV.
@@ -53,10 +55,11 @@ impl Generator {
     /// Raises an alarm, shows what is refused under it, and clears it.
     pub(super) fn alarms(&mut self) -> Op {
         let alarm = 1 + i32::from(self.one_in(3));
+        let member_id = SOMEBODY[self.rng.random_range(0..SOMEBODY.len())];
         let alarm_op = |action: AlarmAction, alarm: i32| {
             Op::Alarm(pb::AlarmRequest {
                 action: action as i32,
-                member_id: SOMEBODY,
+                member_id,
                 alarm,
             })
         };
@@ -71,6 +74,8 @@ impl Generator {
             Op::KeepAlive(vec![1]),
             Op::Status,
             alarm_op(AlarmAction::Get, 0),
+            alarm_op(AlarmAction::Get, alarm),
+            alarm_op(AlarmAction::Get, 3 - alarm),
         ];
         self.queue.push_back(alarm_op(AlarmAction::Activate, alarm));
         self.queue.push_back(alarm_op(AlarmAction::Activate, alarm));
@@ -86,10 +91,37 @@ impl Generator {
     }
 
     pub(super) fn upkeep(&mut self) -> Op {
-        match self.rng.random_range(0..4) {
-            0 => Op::Members(self.one_in(2)),
-            1 if self.one_in(4) => Op::Defragment,
+        match self.rng.random_range(0..10) {
+            0..2 => Op::Members(self.one_in(2)),
+            2 if self.one_in(4) => Op::Defragment,
+            3 => Op::Hash,
+            4 => Op::AuthStatus,
+            5 => Op::Authenticate(pb::AuthenticateRequest {
+                name: self.word(),
+                password: self.word(),
+            }),
+            6 => Op::MoveLeader(match self.rng.random_range(0..3) {
+                0 => None,
+                1 => Some(0),
+                _ => Some(self.rng.random_range(1..100)),
+            }),
+            7..9 => Op::Downgrade(self.downgrade_request()),
             _ => Op::Status,
+        }
+    }
+
+    fn word(&mut self) -> String {
+        ["", "root", "nobody"][self.rng.random_range(0..3)].to_owned()
+    }
+
+    /// Never one that would begin a downgrade.
+    fn downgrade_request(&mut self) -> pb::DowngradeRequest {
+        let action = [0, 0, 1, 2, 9][self.rng.random_range(0..5)];
+        let harmless = if action == 1 { 2 } else { 0 };
+        let version = VERSIONS[self.rng.random_range(harmless..VERSIONS.len())];
+        pb::DowngradeRequest {
+            action,
+            version: version.to_owned(),
         }
     }
 }

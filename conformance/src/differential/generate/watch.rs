@@ -1,7 +1,7 @@
 //! Watches: on lasting streams where events are followed, and on streams of their
 //! own where the answer to the request itself is what matters.
 
-use super::Generator;
+use super::{Generator, NO_WATCH};
 use crate::differential::op::Op;
 use crate::differential::watch::{FUTURE_STREAM, STREAMS};
 use rand::RngExt;
@@ -18,6 +18,8 @@ impl Generator {
         let stream = self.rng.random_range(0..STREAMS);
         let start_revision = match self.rng.random_range(0..10) {
             0..4 => 0,
+            4 if stream == FUTURE_STREAM => i64::MAX,
+            5 if stream == FUTURE_STREAM => self.revision + 1,
             _ if stream == FUTURE_STREAM => self.revision + self.rng.random_range(1..30),
             4..8 => self.rng.random_range(self.compacted.max(1)..=self.revision),
             8 => self.compacted.max(1),
@@ -34,6 +36,7 @@ impl Generator {
             1 => vec![1],
             2 if self.one_in(3) => vec![0, 1],
             3 if self.one_in(3) => vec![1, 1],
+            4 if self.one_in(3) => vec![7],
             _ => vec![],
         };
         pb::WatchCreateRequest {
@@ -52,6 +55,7 @@ impl Generator {
                 1 => 3,
                 2 => 1000,
                 3 => i64::MAX,
+                4 => i64::MIN,
                 _ => 0,
             },
             fragment: self.one_in(4),
@@ -61,7 +65,12 @@ impl Generator {
     /// Settled first: an event on its way would be delivered or not by chance.
     pub(super) fn watch_cancel(&mut self) -> Op {
         let nth = self.rng.random_range(0..=self.watches.len());
-        let (stream, id) = self.watches.iter().nth(nth).copied().unwrap_or((0, 4242));
+        let (stream, id) = self
+            .watches
+            .iter()
+            .nth(nth)
+            .copied()
+            .unwrap_or((0, NO_WATCH));
         self.queue.push_back(Op::WatchCancel(stream, id));
         Op::Settle
     }
