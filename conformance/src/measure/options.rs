@@ -13,6 +13,8 @@ pub struct Options {
     pub keys: Option<u64>,
     /// Length of a window, instead of each section's own.
     pub secs: Option<u64>,
+    /// Puts a second beside other work, instead of each section's own.
+    pub rate: Option<u64>,
     /// Whether the reference is measured beside us where that is not the point.
     pub reference: bool,
     /// The document to write to.
@@ -20,7 +22,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads `--only A,B --rounds N --keys N --secs N --ours --out FILE`.
+    /// Reads `--only A,B --rounds N --keys N --secs N --rate N --ours --out FILE`.
     ///
     /// # Errors
     /// With a sentence when something else is asked.
@@ -30,6 +32,7 @@ impl Options {
             rounds: None,
             keys: None,
             secs: None,
+            rate: None,
             reference: true,
             out: None,
         };
@@ -51,6 +54,7 @@ impl Options {
                 "--rounds" => options.rounds = usize::try_from(number()?).ok(),
                 "--keys" => options.keys = Some(number()?),
                 "--secs" => options.secs = Some(number()?),
+                "--rate" => options.rate = Some(number()?),
                 "--out" => options.out = Some(value.into()),
                 _ => return Err(format!("unknown option {name}")),
             }

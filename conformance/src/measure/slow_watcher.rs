@@ -1,0 +1,316 @@
+//! A watcher that stops reading for a minute while events go on: what the server keeps for
+//! it, what other watchers notice, and whether it gets everything once it reads on.
+
+use super::budget::{Check, Limit, number};
+use super::options::Options;
+use super::paced::Paced;
+use super::proc::Sampler;
+use super::report::Section;
+use super::stats::Latencies;
+use super::values::{Content, Kind as Values};
+use crate::target::{Kind, Plan, Target};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use sternpost_proto::etcdserverpb as pb;
+use sternpost_proto::etcdserverpb::watch_client::WatchClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+const QUOTA_FLAG: &str = "--quota-backend-bytes=17179869184";
+/// Puts, and so events, in a second.
+const RATE: u64 = 5000;
+const VALUE_BYTES: usize = 1024;
+const KEYS: u64 = 1000;
+/// Length of a phase.
+const SECS: u64 = 60;
+/// Watchers of the same events that always read.
+const OTHERS: usize = 8;
+/// HTTP/2's smallest window: this client's side holds no more of what it does not read.
+const WINDOW_BYTES: u32 = 65_535;
+/// It has caught up when it is so far behind the clock.
+const CAUGHT_UP: Duration = Duration::from_millis(200);
+/// And has failed to when that takes longer.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(180);
+
+/// Names of phases; latencies of the others are kept by phase.
+const PHASES: [&str; 4] = ["warm-up", "all read", "one does not read", "it reads on"];
+
+type ByPhase = [Mutex<Latencies>; PHASES.len()];
+
+/// What the readers share.
+#[derive(Default)]
+struct Shared {
+    phase: AtomicUsize,
+    /// When the put with a number was due; set once the puts begin.
+    due: OnceLock<Box<dyn Fn(u64) -> Instant + Send + Sync>>,
+    latencies: ByPhase,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Phase {
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    rss_peak: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    phases: [Phase; PHASES.len()],
+    catch_up_secs: f64,
+    events: u64,
+}
+
+/// A stream whose events must be those of all revisions, in order.
+struct Reader {
+    answers: Streaming<pb::WatchResponse>,
+    _requests: mpsc::Sender<pb::WatchRequest>,
+    next_revision: i64,
+    events: u64,
+}
+
+/// Ours, and the reference for comparison.
+pub async fn section(options: &Options) -> Section {
+    let secs = options.secs.unwrap_or(SECS);
+    let rate = options.rate.unwrap_or(RATE);
+    let mut text = format!(
+        "{rate} puts a second with random values of {VALUE_BYTES} bytes, {OTHERS} watchers that read all of them, and one on a connection of \
+         its own with windows of 64 KiB that reads for {secs} s, does not for {secs} s, and reads on while the puts go on. \
+         Latency from the time a put is due to its event at the watchers that read. Each stream was checked to tell \
+         every revision once and in order.\n\n\
+         | server | phase | p50 ms | p99 ms | p99.9 ms | RSS peak, MiB |\n|---|---|---:|---:|---:|---:|\n"
+    );
+    let mut kinds = vec![Kind::Sternpost];
+    if options.reference {
+        kinds.insert(0, Kind::Etcd);
+    }
+    let mut ours = Figures::default();
+    let mut tail = String::new();
+    for kind in kinds {
+        ours = measure(kind, secs, rate).await;
+        for (name, phase) in PHASES.iter().zip(ours.phases).skip(1) {
+            let _ = writeln!(
+                text,
+                "| {} | {name} | {} | {} | {} | {} |",
+                kind.name(),
+                number(phase.p50),
+                number(phase.p99),
+                number(phase.p999),
+                number(phase.rss_peak)
+            );
+        }
+        let _ = writeln!(
+            tail,
+            "\n{}: caught up {} s after it read on; {} events, none missing, none twice.",
+            kind.name(),
+            number(ours.catch_up_secs),
+            ours.events
+        );
+    }
+    let [_, before, stalled, _] = ours.phases;
+    let most = |what: &str, value: f64, unit: &'static str, limit: f64| {
+        Check::absolute(what, value, unit, Limit::AtMost(limit))
+    };
+    Section {
+        title: "A watcher that does not read".to_owned(),
+        text: text + &tail,
+        checks: vec![
+            most(
+                "growth of RSS while one does not read",
+                stalled.rss_peak - before.rss_peak,
+                " MiB",
+                32.0,
+            ),
+            most(
+                "p99 of the others beside before",
+                stalled.p99 / before.p99,
+                "x",
+                1.5,
+            ),
+        ],
+    }
+}
+
+async fn measure(kind: Kind, secs: u64, rate: u64) -> Figures {
+    let target = Plan::new(kind).flag(QUOTA_FLAG).start();
+    let shared = Arc::new(Shared::default());
+    let mut others = Vec::new();
+    for _ in 0..OTHERS {
+        let watch = target.client().await.watch;
+        let reader = Reader::open(watch).await;
+        others.push(tokio::spawn(reader.read_along(Arc::clone(&shared))));
+    }
+    let mut slow = Reader::open(narrow(target.endpoint()).await).await;
+    let paced = Paced::start(&target, rate, puts()).await;
+    let clock = paced.clock();
+    assert!(shared.due.set(Box::new(clock)).is_ok(), "it is set once");
+    let sampler = Sampler::start(target.pid());
+    let mut figures = Figures::default();
+    let phase = Duration::from_secs(secs);
+    slow.read_for(phase / 2).await;
+    shared.enter(1, &sampler);
+    slow.read_for(phase).await;
+    figures.phases[1].rss_peak = shared.enter(2, &sampler);
+    tokio::time::sleep(phase).await;
+    figures.phases[2].rss_peak = shared.enter(3, &sampler);
+    let start = Instant::now();
+    while paced.due(slow.events) + CAUGHT_UP < Instant::now() {
+        slow.read_for(Duration::from_millis(100)).await;
+        let behind = start.elapsed();
+        assert!(
+            behind < CATCH_UP_LIMIT,
+            "{}: {} events after {behind:?}",
+            kind.name(),
+            slow.events
+        );
+    }
+    figures.catch_up_secs = start.elapsed().as_secs_f64();
+    slow.read_for(phase / 4).await;
+    figures.phases[3].rss_peak = sampler.take_peak_mib();
+    figures.events = paced.finish().await;
+    end(&target, slow, others, figures.events).await;
+    for (figures, latencies) in figures.phases.iter_mut().zip(&shared.latencies) {
+        let mut latencies = latencies.lock().expect("no holder panics");
+        figures.p50 = latencies.quantile_ms(0.5);
+        figures.p99 = latencies.quantile_ms(0.99);
+        figures.p999 = latencies.quantile_ms(0.999);
+    }
+    println!("slow watcher, {}: {figures:.2?}", kind.name());
+    figures
+}
+
+/// All streams get to the last event, and to nothing more.
+async fn end(
+    target: &Target,
+    mut slow: Reader,
+    others: Vec<tokio::task::JoinHandle<Reader>>,
+    events: u64,
+) {
+    let mut client = target.client().await;
+    let last = pb::PutRequest {
+        key: b"event-last".to_vec().into(),
+        ..Default::default()
+    };
+    client.kv.put(last).await.expect("a put is answered");
+    let all = async {
+        while slow.events <= events {
+            slow.next().await;
+        }
+        for other in others {
+            let other = other.await.expect("every revision comes once");
+            assert_eq!(other.events, events + 1);
+        }
+    };
+    let limit = tokio::time::timeout(CATCH_UP_LIMIT, all).await;
+    limit.expect("all streams get to the last event");
+    assert_eq!(slow.events, events + 1);
+}
+
+impl Shared {
+    /// Begins a phase; the memory's peak of the one before.
+    fn enter(&self, phase: usize, sampler: &Sampler) -> f64 {
+        self.phase.store(phase, Ordering::Relaxed);
+        sampler.take_peak_mib()
+    }
+}
+
+impl Reader {
+    async fn open(mut watch: WatchClient<tonic::transport::Channel>) -> Self {
+        let create = pb::WatchCreateRequest {
+            key: b"event-".to_vec().into(),
+            range_end: b"event.".to_vec().into(),
+            ..Default::default()
+        };
+        let (requests, queue) = mpsc::channel(1);
+        let request = pb::WatchRequest {
+            request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)),
+        };
+        requests.send(request).await.expect("there is room for one");
+        let answer = watch.watch(ReceiverStream::new(queue)).await;
+        let mut answers = answer.expect("a stream is opened").into_inner();
+        let created = answers.message().await.expect("the stream lives");
+        let created = created.expect("a create is answered");
+        assert!(created.created);
+        let header = created.header.expect("an answer has a header");
+        Self {
+            answers,
+            _requests: requests,
+            next_revision: header.revision + 1,
+            events: 0,
+        }
+    }
+
+    /// The next answer; its events must go on where the last ones ended.
+    async fn next(&mut self) -> pb::WatchResponse {
+        let answer = self.answers.message().await.expect("the stream lives");
+        let answer = answer.expect("the stream goes on");
+        assert!(!answer.canceled, "{}", answer.cancel_reason);
+        for event in &answer.events {
+            let kv = event.kv.as_ref().expect("an event has a key");
+            assert_eq!(kv.mod_revision, self.next_revision, "each once, in order");
+            self.next_revision += 1;
+            self.events += 1;
+        }
+        answer
+    }
+
+    async fn read_for(&mut self, time: Duration) {
+        let end = tokio::time::Instant::now() + time;
+        // A message that is not complete stays with the stream.
+        while tokio::time::timeout_at(end, self.next()).await.is_ok() {}
+    }
+
+    /// Reads until the last put, which has no value.
+    async fn read_along(mut self, shared: Arc<Shared>) -> Self {
+        loop {
+            let answer = self.next().await;
+            let now = Instant::now();
+            let phase = shared.phase.load(Ordering::Relaxed);
+            let due = shared.due.get();
+            let mut latencies = shared.latencies[phase].lock().expect("no holder panics");
+            for event in answer.events {
+                let value = event.kv.expect("an event has a key").value;
+                let Some(number) = value.first_chunk::<8>() else {
+                    return self;
+                };
+                if let Some(due) = due {
+                    let due = due(u64::from_be_bytes(*number));
+                    latencies.push(now.saturating_duration_since(due));
+                }
+            }
+        }
+    }
+}
+
+/// A value begins with the number of its put.
+fn puts() -> super::paced::Make {
+    let content = Content {
+        kind: Values::Random,
+        bytes: VALUE_BYTES,
+        seed: 6,
+    };
+    Arc::new(move |number| {
+        let mut value = content.value(number);
+        value[..8].copy_from_slice(&number.to_be_bytes());
+        pb::PutRequest {
+            key: format!("event-{:04}", number % KEYS).into_bytes().into(),
+            value: value.into(),
+            ..Default::default()
+        }
+    })
+}
+
+/// A connection with the smallest windows.
+async fn narrow(endpoint: &str) -> WatchClient<tonic::transport::Channel> {
+    let address = Endpoint::from_shared(format!("http://{endpoint}"))
+        .expect("host:port makes a URL")
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES);
+    let channel = address.connect().await.expect("the server listens");
+    // What was missed may come in answers of any size.
+    WatchClient::new(channel).max_decoding_message_size(1 << 30)
+}
