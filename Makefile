@@ -6,6 +6,7 @@ BIN := $(CARGO_TARGET_DIR)/debug/sternpost
 REFERENCE := conformance/reference
 DATA ?= default.etcd
 FLAGS ?=
+BENCH ?=
 
 .PHONY: help run test check lint fix build deps reference conformance bench instructions
 
@@ -15,7 +16,7 @@ help:
 	@echo 'make check        format, lints, unit and golden tests, docs; changes nothing'
 	@echo 'make fix          format and apply what the lints can mend'
 	@echo 'make conformance  the black-box suites at full length (long)'
-	@echo 'make bench        etcd'"'"'s benchmark tool against Sternpost and etcd in turn; writes docs/benchmarks.md'
+	@echo 'make bench        measure Sternpost and etcd in turn (BENCH="--only put-1 ..." less of it); writes docs/benchmarks.md'
 	@echo 'make instructions renew conformance/instructions.tsv, which guards the cost of a put, a get, a range and an event'
 	@echo 'make reference    build etcd, etcdctl, etcdutl and benchmark, to compare with'
 	@echo 'make deps         check for (and where possible install) a C++ compiler, libclang and Go'
@@ -54,7 +55,7 @@ conformance: build reference
 	scripts/conformance.sh
 
 bench: build reference
-	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md
+	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md $(BENCH)
 
 instructions: deps
 	cargo build --locked -p sternpost-server

@@ -27,8 +27,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// How the watches are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spread {
+pub enum Spread {
+    /// All on one stream.
     OneStream,
+    /// A stream each, all on one connection.
     OneConnection,
 }
 
@@ -45,6 +47,12 @@ impl Spread {
 struct Stream {
     requests: mpsc::Sender<pb::WatchRequest>,
     answers: Streaming<pb::WatchResponse>,
+}
+
+/// Watches each of its own key, all of them created.
+pub struct Watches {
+    streams: Vec<Stream>,
+    count: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,21 +106,13 @@ async fn measure(kind: Kind, spread: Spread, watches: u64) -> Figures {
     let before = proc::rss_mib(target.pid());
     #[allow(clippy::cast_precision_loss)]
     let each = |rss: f64| (rss - before) * 1024.0 / watches as f64;
-    let client = target.client().await;
     let start = Instant::now();
-    let opened = tokio::time::timeout(LIMIT, open(client, spread, watches)).await;
-    let mut streams = opened.expect("all watches are created in time");
+    let mut opened = Watches::open(&target, spread, watches).await;
     let create_secs = start.elapsed().as_secs_f64();
     load::settle(&target).await;
     let kib_each = each(proc::rss_mib(target.pid()));
     let start = Instant::now();
-    put_all(&target, watches).await;
-    let seen = tokio::time::timeout(LIMIT, events(&mut streams, watches)).await;
-    assert_eq!(
-        seen.expect("all events come in time"),
-        watches,
-        "a key each"
-    );
+    opened.tell_one_event_each(&target).await;
     let events_secs = start.elapsed().as_secs_f64();
     load::settle(&target).await;
     let figures = Figures {
@@ -127,6 +127,30 @@ async fn measure(kind: Kind, spread: Spread, watches: u64) -> Figures {
         kind.name()
     );
     figures
+}
+
+impl Watches {
+    /// Creates them.
+    ///
+    /// # Panics
+    /// When one is refused, or the last is not created in time.
+    pub async fn open(target: &Target, spread: Spread, count: u64) -> Self {
+        let client = target.client().await;
+        let opened = tokio::time::timeout(LIMIT, open(client, spread, count)).await;
+        let streams = opened.expect("all watches are created in time");
+        Self { streams, count }
+    }
+
+    /// Puts to each key, and waits until each watch has told its one event.
+    ///
+    /// # Panics
+    /// When an event is missing, or there is one too many.
+    pub async fn tell_one_event_each(&mut self, target: &Target) {
+        put_all(target, self.count).await;
+        let seen = tokio::time::timeout(LIMIT, events(&mut self.streams, self.count)).await;
+        let seen = seen.expect("all events come in time");
+        assert_eq!(seen, self.count, "a key each");
+    }
 }
 
 async fn open(client: Client, spread: Spread, watches: u64) -> Vec<Stream> {

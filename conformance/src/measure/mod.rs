@@ -20,6 +20,7 @@ pub mod paced;
 pub mod proc;
 pub mod quota;
 pub mod raw;
+pub mod reader;
 pub mod report;
 pub mod slow_watcher;
 pub mod stats;

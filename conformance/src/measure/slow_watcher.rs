@@ -5,6 +5,7 @@ use super::budget::{Check, Limit, number};
 use super::options::Options;
 use super::paced::Paced;
 use super::proc::Sampler;
+use super::reader::{self, Reader};
 use super::report::Section;
 use super::stats::Latencies;
 use super::values::{Content, Kind as Values};
@@ -14,11 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use sternpost_proto::etcdserverpb as pb;
-use sternpost_proto::etcdserverpb::watch_client::WatchClient;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Endpoint;
 
 const QUOTA_FLAG: &str = "--quota-backend-bytes=17179869184";
 /// Puts, and so events, in a second.
@@ -29,8 +25,6 @@ const KEYS: u64 = 1000;
 const SECS: u64 = 60;
 /// Watchers of the same events that always read.
 const OTHERS: usize = 8;
-/// HTTP/2's smallest window: this client's side holds no more of what it does not read.
-const WINDOW_BYTES: u32 = 65_535;
 /// It has caught up when it is so far behind the clock.
 const CAUGHT_UP: Duration = Duration::from_millis(200);
 /// And has failed to when that takes longer.
@@ -62,14 +56,6 @@ struct Phase {
 struct Figures {
     phases: [Phase; PHASES.len()],
     catch_up_secs: f64,
-    events: u64,
-}
-
-/// A stream whose events must be those of all revisions, in order.
-struct Reader {
-    answers: Streaming<pb::WatchResponse>,
-    _requests: mpsc::Sender<pb::WatchRequest>,
-    next_revision: i64,
     events: u64,
 }
 
@@ -141,10 +127,15 @@ async fn measure(kind: Kind, secs: u64, rate: u64) -> Figures {
     let mut others = Vec::new();
     for _ in 0..OTHERS {
         let watch = target.client().await.watch;
-        let reader = Reader::open(watch).await;
-        others.push(tokio::spawn(reader.read_along(Arc::clone(&shared))));
+        let reader = Reader::open(watch, b"event-", b"event.").await;
+        others.push(tokio::spawn(read_along(reader, Arc::clone(&shared))));
     }
-    let mut slow = Reader::open(narrow(target.endpoint()).await).await;
+    let mut slow = Reader::open(
+        reader::narrow(target.endpoint()).await,
+        b"event-",
+        b"event.",
+    )
+    .await;
     let paced = Paced::start(&target, rate, puts()).await;
     let clock = paced.clock();
     assert!(shared.due.set(Box::new(clock)).is_ok(), "it is set once");
@@ -218,69 +209,22 @@ impl Shared {
     }
 }
 
-impl Reader {
-    async fn open(mut watch: WatchClient<tonic::transport::Channel>) -> Self {
-        let create = pb::WatchCreateRequest {
-            key: b"event-".to_vec().into(),
-            range_end: b"event.".to_vec().into(),
-            ..Default::default()
-        };
-        let (requests, queue) = mpsc::channel(1);
-        let request = pb::WatchRequest {
-            request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)),
-        };
-        requests.send(request).await.expect("there is room for one");
-        let answer = watch.watch(ReceiverStream::new(queue)).await;
-        let mut answers = answer.expect("a stream is opened").into_inner();
-        let created = answers.message().await.expect("the stream lives");
-        let created = created.expect("a create is answered");
-        assert!(created.created);
-        let header = created.header.expect("an answer has a header");
-        Self {
-            answers,
-            _requests: requests,
-            next_revision: header.revision + 1,
-            events: 0,
-        }
-    }
-
-    /// The next answer; its events must go on where the last ones ended.
-    async fn next(&mut self) -> pb::WatchResponse {
-        let answer = self.answers.message().await.expect("the stream lives");
-        let answer = answer.expect("the stream goes on");
-        assert!(!answer.canceled, "{}", answer.cancel_reason);
-        for event in &answer.events {
-            let kv = event.kv.as_ref().expect("an event has a key");
-            assert_eq!(kv.mod_revision, self.next_revision, "each once, in order");
-            self.next_revision += 1;
-            self.events += 1;
-        }
-        answer
-    }
-
-    async fn read_for(&mut self, time: Duration) {
-        let end = tokio::time::Instant::now() + time;
-        // A message that is not complete stays with the stream.
-        while tokio::time::timeout_at(end, self.next()).await.is_ok() {}
-    }
-
-    /// Reads until the last put, which has no value.
-    async fn read_along(mut self, shared: Arc<Shared>) -> Self {
-        loop {
-            let answer = self.next().await;
-            let now = Instant::now();
-            let phase = shared.phase.load(Ordering::Relaxed);
-            let due = shared.due.get();
-            let mut latencies = shared.latencies[phase].lock().expect("no holder panics");
-            for event in answer.events {
-                let value = event.kv.expect("an event has a key").value;
-                let Some(number) = value.first_chunk::<8>() else {
-                    return self;
-                };
-                if let Some(due) = due {
-                    let due = due(u64::from_be_bytes(*number));
-                    latencies.push(now.saturating_duration_since(due));
-                }
+/// Reads until the last put, which has no value.
+async fn read_along(mut reader: Reader, shared: Arc<Shared>) -> Reader {
+    loop {
+        let answer = reader.next().await;
+        let now = Instant::now();
+        let phase = shared.phase.load(Ordering::Relaxed);
+        let due = shared.due.get();
+        let mut latencies = shared.latencies[phase].lock().expect("no holder panics");
+        for event in answer.events {
+            let value = event.kv.expect("an event has a key").value;
+            let Some(number) = value.first_chunk::<8>() else {
+                return reader;
+            };
+            if let Some(due) = due {
+                let due = due(u64::from_be_bytes(*number));
+                latencies.push(now.saturating_duration_since(due));
             }
         }
     }
@@ -302,15 +246,4 @@ fn puts() -> super::paced::Make {
             ..Default::default()
         }
     })
-}
-
-/// A connection with the smallest windows.
-async fn narrow(endpoint: &str) -> WatchClient<tonic::transport::Channel> {
-    let address = Endpoint::from_shared(format!("http://{endpoint}"))
-        .expect("host:port makes a URL")
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES);
-    let channel = address.connect().await.expect("the server listens");
-    // What was missed may come in answers of any size.
-    WatchClient::new(channel).max_decoding_message_size(1 << 30)
 }
