@@ -8,7 +8,9 @@
 //! out. Each section is printed once it is measured, and put into FILE between its marks, in
 //! the place of the section of the same heading.
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use sternpost_conformance::measure::budget::Check;
 use sternpost_conformance::measure::options::Options;
 use sternpost_conformance::measure::report::{self, Section};
 use sternpost_conformance::measure::{
@@ -24,39 +26,64 @@ fn main() -> ExitCode {
         }
     };
     println!("{}", machine::describe());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
-    let mut checks = Vec::new();
-    let mut done = |section: Section| {
-        println!("\n{}", section.markdown());
-        if let Some(file) = &options.out {
-            report::write(file, &section);
-        }
-        checks.extend(section.checks);
+    let mut run = Run {
+        options: &options,
+        checks: Vec::new(),
+        failed: Vec::new(),
     };
-    if let Some(section) = lines::section(&options) {
-        done(section);
+    run.section("lines", || lines::section(&options));
+    for store in &store::STORES {
+        run.asynchronous(store.name, || store.section(&options));
     }
-    for store in store::STORES {
-        if options.wants(store.name) {
-            done(runtime.block_on(store.section(&options)));
+    run.asynchronous("quota", || quota::section(&options));
+    run.asynchronous("housekeeping", || housekeeping::section(&options));
+    run.asynchronous("slow-watcher", || slow_watcher::section(&options));
+    run.asynchronous("many-watches", || many_watches::section(&options));
+    println!("{}", report::all(&run.checks));
+    if run.failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not measured: {}", run.failed.join(", "));
+    ExitCode::FAILURE
+}
+
+/// What came out so far.
+struct Run<'a> {
+    options: &'a Options,
+    checks: Vec<Check>,
+    failed: Vec<&'static str>,
+}
+
+impl Run<'_> {
+    fn asynchronous<F: Future<Output = Section>>(
+        &mut self,
+        name: &'static str,
+        measure: impl FnOnce() -> F,
+    ) {
+        if !self.options.wants(name) {
+            return;
+        }
+        // A runtime for each: what a section leaves behind ends with it.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        self.section(name, || Some(runtime.block_on(measure())));
+    }
+
+    /// One that fails must not cost the others, which take long.
+    fn section(&mut self, name: &'static str, measure: impl FnOnce() -> Option<Section>) {
+        match std::panic::catch_unwind(AssertUnwindSafe(measure)) {
+            Ok(Some(section)) => {
+                println!("\n{}", section.markdown());
+                if let Some(file) = &self.options.out {
+                    report::write(file, &section);
+                }
+                self.checks.extend(section.checks);
+            }
+            Ok(None) => {}
+            Err(_) => self.failed.push(name),
         }
     }
-    if options.wants("quota") {
-        done(runtime.block_on(quota::section(&options)));
-    }
-    if options.wants("housekeeping") {
-        done(runtime.block_on(housekeeping::section(&options)));
-    }
-    if options.wants("slow-watcher") {
-        done(runtime.block_on(slow_watcher::section(&options)));
-    }
-    if options.wants("many-watches") {
-        done(runtime.block_on(many_watches::section(&options)));
-    }
-    println!("{}", report::all(&checks));
-    ExitCode::SUCCESS
 }
