@@ -1,5 +1,6 @@
-//! The thread that owns the state machine: applies chunks, and between them
-//! removes rows that compaction made dead.
+//! The apply thread: applies chunks, and between them removes rows that
+//! compaction made dead. A few puts of a sole voter are applied by whoever
+//! brings them, while the thread has nothing to do.
 //!
 //! Order for each chunk: written and its view published by the store, then
 //! the feed, then the positions that reads wait for, then the answers. So
@@ -16,6 +17,7 @@ use crate::{
     state_machine::{Position, Positions},
     types::{Entry, EntryPayload, StoredMembership},
 };
+use parking_lot::Mutex;
 use prost::Message as _;
 use std::{
     collections::VecDeque,
@@ -28,6 +30,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use sternpost_proto::internal::command::Verb;
 use sternpost_storage::{
     Applied, AppliedBatch, Entry as StoredEntry, EntryPayload as StoredPayload, Fault, LogMark,
     ReadHandle, ReadView, ScrubProgress, StateChange, StateMachine,
@@ -42,6 +45,10 @@ const JOBS_MAX: usize = 8;
 /// has its turn. Under a load that always has a chunk ready the scrub must go
 /// on as well, with a fifth of the thread, or dead rows would pile up.
 const CHUNKS_BEFORE_SCRUB: Duration = Duration::from_millis(4);
+
+/// Puts that may be applied on the caller's thread: a wake there and one back
+/// cost more than so few.
+const PUTS_HERE_MAX: usize = 4;
 
 /// Published views that may be remembered before those that nobody holds any
 /// more are dropped out of order, behind one that is held for long.
@@ -81,9 +88,25 @@ enum Job {
 pub(crate) struct JobSender {
     jobs: SyncSender<Job>,
     chunks_waiting: Arc<AtomicUsize>,
+    worker: Arc<Mutex<ApplyWorker>>,
 }
 
 impl JobSender {
+    /// Applies a chunk on this thread if that is sure to be short and nothing
+    /// else is under way: `None` if it must be sent, otherwise whether it went
+    /// well. Not where peers wait for this thread.
+    pub(crate) fn apply_here(&self, entries: &[Entry], bytes: usize) -> Option<bool> {
+        if entries.len() > PUTS_HERE_MAX || !entries.iter().all(is_put) {
+            return None;
+        }
+        let mut worker = self.worker.try_lock()?;
+        let flow = &worker.flow;
+        if !flow.is_sole_leader() || flow.is_stalled() || flow.has_failed() {
+            return None;
+        }
+        Some(worker.apply(entries, bytes))
+    }
+
     /// Sends a chunk without waiting.
     pub(crate) fn send(&self, chunk: Chunk) -> io::Result<()> {
         self.chunks_waiting.fetch_add(1, Ordering::AcqRel);
@@ -151,7 +174,7 @@ impl Views {
     }
 }
 
-/// The thread's state.
+/// What it takes to apply. Whoever holds it is the only writer.
 pub(crate) struct ApplyWorker {
     pub(crate) machine: StateMachine,
     pub(crate) reads: ReadHandle,
@@ -168,56 +191,20 @@ impl ApplyWorker {
     /// Starts the thread.
     pub(crate) fn start(self) -> io::Result<(JobSender, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(JOBS_MAX);
-        let chunks_waiting = Arc::new(AtomicUsize::new(0));
+        let faults = self.faults.clone();
         let sender = JobSender {
             jobs,
-            chunks_waiting: chunks_waiting.clone(),
+            chunks_waiting: Arc::default(),
+            worker: Arc::new(Mutex::new(self)),
         };
+        let (worker, chunks_waiting) = (sender.worker.clone(), sender.chunks_waiting.clone());
         let thread = std::thread::Builder::new()
             .name("apply".into())
             .spawn(move || {
-                let _guard = self.faults.guard("apply");
-                self.run(&receiver, &chunks_waiting);
+                let _guard = faults.guard("apply");
+                run(&worker, &receiver, &chunks_waiting);
             })?;
         Ok((sender, thread))
-    }
-
-    fn run(mut self, jobs: &Receiver<Job>, chunks_waiting: &AtomicUsize) {
-        let mut deferred: Option<ScrubStep> = None;
-        let mut passed = Duration::ZERO;
-        while let Ok(job) = jobs.recv() {
-            match job {
-                Job::Chunk(Chunk {
-                    entries,
-                    bytes,
-                    done,
-                }) => {
-                    chunks_waiting.fetch_sub(1, Ordering::AcqRel);
-                    let begun = Instant::now();
-                    if !self.apply(&entries, bytes) {
-                        return;
-                    }
-                    // openraft may have been stopped meanwhile.
-                    let _ = done.send(());
-                    passed += begun.elapsed();
-                }
-                Job::Scrub(step) => deferred = Some(step),
-                Job::PublishView(done) => {
-                    let newest = self.reads.view();
-                    self.feed.publish_view(newest.clone());
-                    let _ = done.send(self.views.older_than(&newest));
-                }
-                Job::Stop => break,
-            }
-            let free = chunks_waiting.load(Ordering::Acquire) == 0;
-            let due = free || passed >= CHUNKS_BEFORE_SCRUB;
-            if let Some(step) = deferred.take_if(|_| due) {
-                passed = Duration::ZERO;
-                if !self.scrub(step) {
-                    return;
-                }
-            }
-        }
     }
 
     /// Applies a chunk and tells everyone; false after a fault, here or
@@ -348,6 +335,54 @@ impl ApplyWorker {
         });
         true
     }
+}
+
+/// The thread: one job after the other, until the word to stop or a fault.
+fn run(worker: &Mutex<ApplyWorker>, jobs: &Receiver<Job>, chunks_waiting: &AtomicUsize) {
+    let mut deferred: Option<ScrubStep> = None;
+    let mut passed = Duration::ZERO;
+    while let Ok(job) = jobs.recv() {
+        let mut worker = worker.lock();
+        match job {
+            Job::Chunk(Chunk {
+                entries,
+                bytes,
+                done,
+            }) => {
+                chunks_waiting.fetch_sub(1, Ordering::AcqRel);
+                let begun = Instant::now();
+                if !worker.apply(&entries, bytes) {
+                    return;
+                }
+                // openraft may have been stopped meanwhile.
+                let _ = done.send(());
+                passed += begun.elapsed();
+            }
+            Job::Scrub(step) => deferred = Some(step),
+            Job::PublishView(done) => {
+                let newest = worker.reads.view();
+                worker.feed.publish_view(newest.clone());
+                let _ = done.send(worker.views.older_than(&newest));
+            }
+            Job::Stop => break,
+        }
+        let free = chunks_waiting.load(Ordering::Acquire) == 0;
+        let due = free || passed >= CHUNKS_BEFORE_SCRUB;
+        if let Some(step) = deferred.take_if(|_| due) {
+            passed = Duration::ZERO;
+            if !worker.scrub(step) {
+                return;
+            }
+        }
+    }
+}
+
+fn is_put(entry: &Entry) -> bool {
+    let EntryPayload::Normal(data) = &entry.payload else {
+        return false;
+    };
+    let command = data.command();
+    command.is_ok_and(|command| matches!(command.verb, Some(Verb::Put(_))))
 }
 
 /// The entry as the store takes it.

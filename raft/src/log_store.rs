@@ -3,8 +3,8 @@
 //! What openraft asks of a log, and where it is kept: a vote is durable when
 //! `save_vote` returns; entries can be read when `append` returns, and its
 //! callback follows their fdatasync; all writes reach the disk in the order
-//! of the calls; there is never a hole; the committed hint is written at once
-//! but not synced. After an error nothing is acknowledged.
+//! of the calls; there is never a hole; the committed hint goes
+//! along with the next write. After an error nothing is acknowledged.
 
 use crate::{
     error::OpenError,
@@ -108,6 +108,12 @@ impl LogStore {
     /// after that.
     pub fn durable(&self) -> Durable {
         self.wal.durable()
+    }
+
+    /// Whether this member is the only voter. It has no effect on what is in
+    /// the log or when it is durable, only on which thread writes small appends.
+    pub fn set_alone(&self, alone: bool) {
+        self.wal.set_alone(alone);
     }
 
     /// About how many bytes the log holds from `index` on.

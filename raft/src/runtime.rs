@@ -112,7 +112,7 @@ async fn run(
         setup.member,
         Arc::new(setup.config),
         Peers,
-        setup.log,
+        setup.log.clone(),
         setup.applier,
     )
     .await;
@@ -131,6 +131,7 @@ async fn run(
             raft: raft.clone(),
             member: setup.member,
             flow: flow.clone(),
+            log: setup.log,
             faults: setup.faults,
             standing: setup.standing,
             leadership: setup.leadership,

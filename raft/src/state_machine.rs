@@ -150,16 +150,21 @@ impl RaftStateMachine<TypeConfig> for Applier {
                 .wait(last.index)
                 .await
                 .map_err(io::Error::other)?;
-            let (done, applied) = oneshot::channel();
-            self.worker.send(Chunk {
-                entries: ready.entries,
-                bytes: ready.bytes,
-                done,
-            })?;
-            // The worker has said why when it ends without an answer.
-            applied
-                .await
-                .map_err(|_| io::Error::other("the state machine has stopped"))?;
+            // The worker has said why when it ends.
+            let stopped = || io::Error::other("the state machine has stopped");
+            match self.worker.apply_here(&ready.entries, ready.bytes) {
+                Some(true) => {}
+                Some(false) => return Err(stopped()),
+                None => {
+                    let (done, applied) = oneshot::channel();
+                    self.worker.send(Chunk {
+                        entries: ready.entries,
+                        bytes: ready.bytes,
+                        done,
+                    })?;
+                    applied.await.map_err(|_| stopped())?;
+                }
+            }
             for responder in ready.responders {
                 responder.send(());
             }

@@ -3,6 +3,7 @@
 
 use crate::{
     flow::{FaultLine, Flow},
+    log_store::LogStore,
     membership::{is_learner, is_sole_voter},
     node::Leadership,
     runtime::stopped,
@@ -33,6 +34,7 @@ pub(crate) struct Follow {
     pub(crate) raft: Raft,
     pub(crate) member: u64,
     pub(crate) flow: Arc<Flow>,
+    pub(crate) log: LogStore,
     pub(crate) faults: FaultLine,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) leadership: watch::Sender<Leadership>,
@@ -99,7 +101,10 @@ impl Follow {
             .as_ref()
             .is_some_and(|applied| applied.committed_leader_id().term == term);
         let leads = is_leader && confirmed && applied_own;
-        self.flow.set_sole_leader(sole && leads);
+        if self.flow.is_sole_leader() != (sole && leads) {
+            self.flow.set_sole_leader(sole && leads);
+            self.log.set_alone(sole && leads);
+        }
         let leader = server
             .current_leader
             .filter(|leader| *leader != self.member || (is_leader && confirmed));

@@ -151,6 +151,11 @@ impl Proposal {
         Ok(self.command.get_or_init(|| command))
     }
 
+    /// Somebody here still waits for its answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.reply.lock().is_some()
+    }
+
     /// Takes the reply slot: whoever has it answers, so nobody answers twice.
     pub fn take_reply(&self) -> Option<Reply> {
         self.reply.lock().take()

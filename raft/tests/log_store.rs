@@ -15,12 +15,12 @@ use openraft::{
         alias::{OneshotReceiverOf, SnapshotMetaOf, SnapshotOf},
     },
 };
-use std::io;
+use std::{io, sync::Arc, time::Duration};
 use sternpost_raft::{
-    LogStore,
+    LogStore, Observer,
     types::{EntryPayload, LogId, StoredMembership, TypeConfig, Vote, log_id},
 };
-use support::{content, entry, forgetful::Forgetful, open, open_in, run};
+use support::{content, entry, forgetful::Forgetful, open, open_in, options, run};
 
 /// Keeps what openraft's suite asks for: positions and memberships.
 #[derive(Clone, Default)]
@@ -230,7 +230,7 @@ fn a_hole_is_refused() {
 }
 
 #[test]
-fn the_committed_hint_is_written_at_once_and_not_synced() {
+fn the_committed_hint_travels_with_the_next_write() {
     run(async {
         let (files, mut log) = in_memory();
         append(&mut log, (0..3).map(|i| entry(1, i, 1)))
@@ -238,17 +238,65 @@ fn the_committed_hint_is_written_at_once_and_not_synced() {
             .await
             .unwrap()
             .unwrap();
-        let syncs = files.syncs();
         log.save_committed(Some(log_id(1, 2))).await.unwrap();
         assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 2)));
-        log.close();
-        // Only closing has synced.
-        assert!(files.syncs() <= syncs + 3);
-        let (mut log, found) = after_power_cut(&files);
+        append(&mut log, [entry(1, 3, 1)])
+            .await
+            .await
+            .unwrap()
+            .unwrap();
+        let (_, found) = after_power_cut(&files);
         assert_eq!(found.committed, Some(log_id(1, 2)));
+        // Closing writes what had no company.
+        log.save_committed(Some(log_id(1, 3))).await.unwrap();
+        log.close();
+        let (mut log, found) = after_power_cut(&files);
+        assert_eq!(found.committed, Some(log_id(1, 3)));
         log.save_committed(None).await.unwrap();
         log.close();
         assert_eq!(log.read_committed().await.unwrap(), None);
+    });
+}
+
+/// Which threads have synced.
+#[derive(Default)]
+struct Threads(parking_lot::Mutex<Vec<std::thread::ThreadId>>);
+
+impl Observer for Threads {
+    fn log_synced(&self, _: Duration) {
+        self.0.lock().push(std::thread::current().id());
+    }
+
+    fn fatal(&self, text: &str) {
+        panic!("{text}");
+    }
+}
+
+#[test]
+fn a_sole_voter_syncs_small_appends_without_the_writer_thread() {
+    run(async {
+        let threads = Arc::new(Threads::default());
+        let files = Arc::new(Forgetful::default());
+        let (mut log, _) =
+            LogStore::open_in(files, &options("memory".as_ref()), threads.clone()).unwrap();
+        let synced_here = || threads.0.lock().contains(&std::thread::current().id());
+        append(&mut log, [entry(1, 0, 1)])
+            .await
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(!synced_here());
+        log.set_alone(true);
+        // The thread has its turn as well while it prepares a segment.
+        for index in 1..1000 {
+            let done = append(&mut log, [entry(1, index, 1)]).await;
+            if synced_here() {
+                assert_eq!(log.durable().index(), Some(index));
+                return;
+            }
+            done.await.unwrap().unwrap();
+        }
+        panic!("always left to the thread");
     });
 }
 

@@ -33,7 +33,7 @@ use self::{
     marks::Op,
     recover::Found,
     segment::{Active, Place, SPARE},
-    tail::{CACHE_BYTES_MAX, Tail},
+    tail::{CACHE_BYTES_ALONE_MAX, CACHE_BYTES_MAX, Tail},
     writer::{Batch, Writer},
 };
 use crate::{
@@ -65,8 +65,10 @@ struct Inner {
     tail: Tail,
     index: Index,
     pending: Batch,
-    /// Taken by the writer while it writes.
-    active: Option<Active>,
+    /// Something in `pending`, or left by a turn, should be written soon.
+    urgent: bool,
+    /// No other member takes part: see [`Wal::set_alone`].
+    alone: bool,
     /// The last vote known to be durable.
     vote: Option<Vote>,
     /// Why nothing is accepted any more.
@@ -78,6 +80,14 @@ struct Inner {
 struct Durability {
     end: u64,
     stopped: bool,
+}
+
+impl Inner {
+    fn push(&mut self, op: Op) -> io::Result<()> {
+        self.tail.apply(&op)?;
+        self.pending.push(op, |buffer| record::push_op(buffer, &op));
+        Ok(())
+    }
 }
 
 impl Shared {
@@ -130,6 +140,7 @@ impl Durable {
 /// The open log. Closed when dropped.
 pub struct Wal {
     shared: Arc<Shared>,
+    writer: Arc<Mutex<Writer>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -167,7 +178,8 @@ impl Wal {
                 tail,
                 index: found.index,
                 pending: Batch::default(),
-                active: Some(found.active),
+                urgent: false,
+                alone: false,
                 vote: marks.vote,
                 failed: None,
                 closing: false,
@@ -175,16 +187,26 @@ impl Wal {
             wake: Condvar::new(),
             durable: watch::Sender::new(durable),
         });
-        let writer = Writer::new(shared.clone(), observer, spare, segment_bytes, lock);
+        let writer = Writer::new(
+            shared.clone(),
+            observer,
+            found.active,
+            spare,
+            segment_bytes,
+            lock,
+        );
+        let writer = Arc::new(Mutex::new(writer));
+        let (runs, wakes) = (writer.clone(), shared.clone());
         let thread = thread::Builder::new()
             .name("raft-log".into())
-            .spawn(move || writer.run())
+            .spawn(move || writer::run(&runs, &wakes))
             .map_err(|source| OpenError::Io {
                 path: "thread raft-log".into(),
                 source,
             })?;
         Ok(Self {
             shared,
+            writer,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -235,7 +257,20 @@ impl Wal {
             tail.apply(&op)?;
             pending.push(op, |buffer| record::push_op(buffer, &op));
         }
-        self.wake(inner);
+        let small = pending.is_small();
+        let here = inner.alone && small;
+        inner.urgent = true;
+        drop(inner);
+        // A wake there and one back cost more than the write. Others would
+        // wait for this thread's messages meanwhile; alone there are none.
+        let written = here
+            && self
+                .writer
+                .try_lock()
+                .is_some_and(|mut writer| writer.turn_here());
+        if !written {
+            self.shared.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -270,54 +305,39 @@ impl Wal {
         Ok(())
     }
 
-    /// Writes the committed hint at once, without making it durable. When the
-    /// writer is idle, this costs no other thread a wake.
+    /// Notes the committed hint. It travels with the next write: whoever
+    /// starts without it learns from an election what is committed.
     pub fn save_committed(&self, committed: Option<LogId>) -> io::Result<()> {
-        let mut guard = self.shared.open()?;
-        let inner = &mut *guard;
+        let mut inner = self.shared.open()?;
         if inner.tail.marks.committed == committed {
             return Ok(());
         }
-        let op = Op::Committed(committed);
-        inner.tail.apply(&op)?;
-        let mut batch = Batch::default();
-        batch.push(op, |buffer| record::push_op(buffer, &op));
-        if inner.pending.ops.is_empty()
-            && let Some(active) = &mut inner.active
-            && active.room() >= batch.bytes.len() as u64
-        {
-            let mut place = (active.segment.sequence, 0, 0, 0);
-            let written = active.write(&mut batch.bytes, |offset, length, crc| {
-                place = (place.0, offset, length, crc);
-            });
-            if written.is_ok() {
-                return inner.index.apply(&op, place);
-            }
-            // The writer tries again, and knows what the error means.
-        }
-        inner
-            .pending
-            .push(op, |buffer| record::push_op(buffer, &op));
-        self.wake(guard);
-        Ok(())
+        inner.push(Op::Committed(committed))
     }
 
+    /// Whether this member is the only voter, with no one to replicate to: a
+    /// small append is then written by its caller, and memory keeps only what
+    /// is still to be applied.
+    pub fn set_alone(&self, alone: bool) {
+        let mut inner = self.shared.inner.lock();
+        inner.alone = alone;
+        inner.tail.set_cache_bytes_max(match alone {
+            true => CACHE_BYTES_ALONE_MAX,
+            false => CACHE_BYTES_MAX,
+        });
+    }
+
+    /// A change that is to be written soon.
     fn push(&self, op: Op) -> io::Result<MutexGuard<'_, Inner>> {
         let mut inner = self.shared.open()?;
-        inner.tail.apply(&op)?;
-        inner
-            .pending
-            .push(op, |buffer| record::push_op(buffer, &op));
+        inner.push(op)?;
+        inner.urgent = true;
         Ok(inner)
     }
 
     fn wake(&self, inner: MutexGuard<'_, Inner>) {
-        // While it writes it does not sleep, and looks again before it does.
-        let idle = inner.active.is_some();
         drop(inner);
-        if idle {
-            self.shared.wake.notify_one();
-        }
+        self.shared.wake.notify_one();
     }
 
     /// The entries of `range` that the log holds, from its start, `bytes_max`

@@ -2,12 +2,15 @@
 //! and the newest entries are served from memory.
 
 use super::marks::{Marks, Op};
-use crate::types::Entry;
+use crate::types::{Entry, EntryPayload};
 use std::{collections::VecDeque, io, ops::Range};
 
 /// Newest entries kept in memory for replication and apply, in bytes as
 /// encoded: enough for a follower that is seconds behind.
 pub const CACHE_BYTES_MAX: usize = 32 << 20;
+
+/// The same for a sole voter: nobody follows, and apply reads at once.
+pub const CACHE_BYTES_ALONE_MAX: usize = 1 << 20;
 
 /// The callers' view of the log.
 #[derive(Default)]
@@ -40,6 +43,11 @@ impl Tail {
             cache_bytes_max,
             ..Self::default()
         }
+    }
+
+    /// Changes how much is kept in memory, from the next write on.
+    pub fn set_cache_bytes_max(&mut self, bytes: usize) {
+        self.cache_bytes_max = bytes;
     }
 
     /// Records asked for so far.
@@ -116,11 +124,13 @@ impl Tail {
     }
 
     /// The first `record` records are in the files: entries may leave the
-    /// memory.
+    /// memory. Not while somebody waits for their answer, which is in memory
+    /// alone; what may be on its way is bounded where it is admitted.
     pub fn written(&mut self, record: u64) {
         while self.cache_bytes > self.cache_bytes_max
             && let Some(front) = self.cache.front()
             && front.record <= record
+            && !is_awaited(&front.entry)
         {
             self.cache_bytes -= front.bytes;
             self.cache.pop_front();
@@ -145,10 +155,19 @@ impl Tail {
     }
 }
 
+fn is_awaited(entry: &Entry) -> bool {
+    matches!(&entry.payload, EntryPayload::Normal(data) if data.is_awaited())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{EntryPayload, log_id};
+    use crate::{
+        reply::Reply,
+        types::{Data, log_id},
+    };
+    use sternpost_proto::internal::Command;
+    use tokio::sync::oneshot;
 
     fn entry(term: u64, index: u64) -> Entry {
         Entry {
@@ -163,6 +182,27 @@ mod tests {
             tail.append(entry(1, index), 30).unwrap();
         }
         tail
+    }
+
+    #[test]
+    fn entries_stay_in_memory_until_they_are_answered() {
+        let mut tail = tail(0);
+        let (sender, _receiver) = oneshot::channel();
+        let reply = Reply { thread: 0, sender };
+        let data = Data::propose(&Command::default(), Some(reply)).unwrap();
+        let awaited = Entry {
+            log_id: log_id(1, 0),
+            payload: EntryPayload::Normal(data.clone()),
+        };
+        tail.append(awaited, 30).unwrap();
+        for index in 1..10 {
+            tail.append(entry(1, index), 30).unwrap();
+        }
+        tail.written(10);
+        assert_eq!(tail.cache_start(), 0);
+        data.take_reply();
+        tail.written(10);
+        assert_eq!(tail.cache_start(), 7);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The writer thread: takes all that queued up, writes it with one call,
-//! makes it durable with one fdatasync, and tells who waits.
+//! The writer: takes all that queued up, writes it with one call, makes it
+//! durable with one fdatasync, and tells who waits. It has a thread; a small
+//! append on a sole voter takes a turn on the caller's instead.
 //!
 //! A write or fdatasync that fails ends the log: what the kernel then holds
 //! is unknown, so it is never tried again, and nothing is acknowledged after.
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{observer::Observer, types::TypeConfig};
 use openraft::storage::IOFlushed;
+use parking_lot::Mutex;
 use std::{
     io,
     sync::Arc,
@@ -45,6 +47,11 @@ pub struct Batch {
     pub last: u64,
 }
 
+/// What an append may hold to be written by its caller: a few entries, in one
+/// go with little more than the price of the fdatasync.
+const SMALL_OPS_MAX: usize = 4;
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
 impl Batch {
     /// Adds a record.
     pub fn push(&mut self, op: Op, encode: impl FnOnce(&mut Vec<u8>) -> usize) -> usize {
@@ -54,6 +61,14 @@ impl Batch {
         let length = encode(&mut self.bytes);
         self.ops.push((op, length as u32));
         length
+    }
+
+    /// Holds a few entries, and nothing that takes segments away.
+    pub fn is_small(&self) -> bool {
+        let plain = |(op, _): &(Op, u32)| matches!(op, Op::Append(_) | Op::Committed(_));
+        self.bytes.len() <= SMALL_BYTES_MAX
+            && self.ops.len() <= SMALL_OPS_MAX
+            && self.ops.iter().all(plain)
     }
 
     fn clear(&mut self) {
@@ -87,28 +102,79 @@ impl Batch {
 enum Halt {
     /// Text for the process's last line.
     Fatal(String),
-    /// Asked to close while it waited for a full disk.
+    /// Asked to close, perhaps while it waited for a full disk.
     Closed,
+    /// The disk is full, and this is not the thread that may wait for room.
+    Full,
 }
 
-/// The thread's own state.
+/// The writer thread. Runs until the log is closed or fails.
+pub fn run(writer: &Mutex<Writer>, shared: &Shared) {
+    let mut turn = writer.lock();
+    // What was purged before the start may still be there.
+    if let Err(halt) = turn.retire() {
+        return turn.stop(&halt);
+    }
+    drop(turn);
+    loop {
+        let mut turn = writer.lock();
+        if let Err(halt) = turn.turn() {
+            return turn.stop(&halt);
+        }
+        let due = turn.idle();
+        drop(turn);
+        if !shared.wait_for_work(due) {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until there is something to write, the log closes, or `due`;
+    /// false once it has failed.
+    fn wait_for_work(&self, due: Option<Instant>) -> bool {
+        let mut inner = self.inner.lock();
+        loop {
+            if inner.failed.is_some() {
+                return false;
+            }
+            if inner.urgent || inner.closing {
+                return true;
+            }
+            match due {
+                Some(due) => {
+                    if self.wake.wait_until(&mut inner, due).timed_out() {
+                        return true;
+                    }
+                }
+                None => self.wake.wait(&mut inner),
+            }
+        }
+    }
+}
+
+/// What it takes to write. Whoever holds it has the turn.
 pub struct Writer {
     shared: Arc<Shared>,
     observer: Arc<dyn Observer>,
+    active: Active,
     spare: Option<Arc<dyn File>>,
     /// Making a spare failed: when to try again.
     spare_retry: Option<Instant>,
     segment_bytes: u64,
     batch: Batch,
-    _lock: Box<dyn Send>,
+    /// This turn is not on the thread that may wait.
+    here: bool,
+    /// Keeps other processes out until the log is closed.
+    lock: Option<Box<dyn Send>>,
 }
 
 impl Writer {
-    /// The writer of an opened log. `lock` keeps other processes out while it
-    /// lives.
+    /// The writer of an opened log. `lock` keeps other processes out.
     pub fn new(
         shared: Arc<Shared>,
         observer: Arc<dyn Observer>,
+        active: Active,
         spare: Option<Arc<dyn File>>,
         segment_bytes: u64,
         lock: Box<dyn Send>,
@@ -116,67 +182,89 @@ impl Writer {
         Self {
             shared,
             observer,
+            active,
             spare,
             spare_retry: None,
             segment_bytes,
             batch: Batch::default(),
-            _lock: lock,
+            here: false,
+            lock: Some(lock),
         }
     }
 
-    /// Runs until the log is closed or fails.
-    pub fn run(mut self) {
-        if let Err(halt) = self.retire() {
-            return self.stop(halt);
+    /// What there is to do while nothing is queued; when to come back for it.
+    fn idle(&mut self) -> Option<Instant> {
+        if self.spare.is_some() || self.shared.inner.lock().urgent {
+            return None;
         }
-        while let Some(mut active) = self.next() {
-            let result = self.process(&mut active);
-            self.shared.inner.lock().active = Some(active);
-            if let Err(halt) = result {
-                return self.stop(halt);
-            }
+        if self.spare_retry.is_none_or(|due| due <= Instant::now()) {
+            // Nobody waits for this.
+            let _ = self.make_spare();
         }
-        self.stop(Halt::Closed);
+        self.spare_retry
     }
 
-    /// Waits for work; `None` when there is no more and the log is closing.
-    fn next(&mut self) -> Option<Active> {
-        let shared = self.shared.clone();
-        let mut inner = shared.inner.lock();
-        loop {
-            if !inner.pending.ops.is_empty() {
-                std::mem::swap(&mut inner.pending, &mut self.batch);
-                self.batch.last = inner.tail.queued();
-                return Some(inner.active.take().expect("only this thread takes it"));
+    /// Writes what is queued, waiting for room on a full disk.
+    fn turn(&mut self) -> Result<(), Halt> {
+        if self.batch.ops.is_empty() && !self.take() {
+            let closing = self.shared.inner.lock().closing;
+            return if closing { Err(Halt::Closed) } else { Ok(()) };
+        }
+        self.process()
+    }
+
+    /// Writes what is queued on the caller's thread, if that is done in one
+    /// go; otherwise false, and it is left to the writer thread.
+    pub fn turn_here(&mut self) -> bool {
+        // Without a spare, the thread has to make one.
+        if !self.batch.ops.is_empty() || self.spare.is_none() {
+            return false;
+        }
+        let inner = self.shared.inner.lock();
+        if !inner.pending.is_small() || self.active.room() < inner.pending.bytes.len() as u64 {
+            return false;
+        }
+        drop(inner);
+        if !self.take() {
+            return true;
+        }
+        self.here = true;
+        let result = self.process();
+        self.here = false;
+        match result {
+            Ok(()) => true,
+            Err(Halt::Full) => {
+                self.shared.inner.lock().urgent = true;
+                false
             }
-            if inner.closing {
-                return None;
-            }
-            let due = self.spare_retry;
-            if self.spare.is_none() && due.is_none_or(|due| due <= Instant::now()) {
-                drop(inner);
-                // Idle, so nobody waits for this.
-                let _ = self.make_spare();
-                inner = shared.inner.lock();
-                continue;
-            }
-            match due.filter(|_| self.spare.is_none()) {
-                Some(due) => {
-                    shared.wake.wait_until(&mut inner, due);
-                }
-                None => shared.wake.wait(&mut inner),
+            Err(halt) => {
+                self.stop(&halt);
+                true
             }
         }
     }
 
-    fn process(&mut self, active: &mut Active) -> Result<(), Halt> {
+    /// Takes all that queued up; false if there is nothing, or nothing may be
+    /// written any more.
+    fn take(&mut self) -> bool {
+        let mut inner = self.shared.inner.lock();
+        inner.urgent = false;
+        if inner.pending.ops.is_empty() || inner.failed.is_some() {
+            return false;
+        }
+        std::mem::swap(&mut inner.pending, &mut self.batch);
+        self.batch.last = inner.tail.queued();
+        true
+    }
+
+    fn process(&mut self) -> Result<(), Halt> {
         let start = Instant::now();
         let bytes = self.batch.bytes.len() as u64;
-        self.write(active)?;
+        self.write()?;
         let purges = |op: &Op| matches!(op, Op::Purge(_));
         let purged = self.batch.ops.iter().any(|(op, _)| purges(op));
         if self.batch.sync || (purged && self.removable() > 0) {
-            self.sync(active)?;
+            self.sync()?;
             let mut inner = self.shared.inner.lock();
             inner.tail.synced(self.batch.last);
             self.shared.publish(&inner);
@@ -186,7 +274,7 @@ impl Writer {
             self.retire()?;
         }
         self.batch.clear();
-        if self.spare.is_none() && active.room() < self.segment_bytes / 4 {
+        if self.spare.is_none() && self.active.room() < self.segment_bytes / 4 {
             // Busy, but the end is near.
             let _ = self.make_spare();
         }
@@ -194,23 +282,23 @@ impl Writer {
     }
 
     /// Writes the batch, into the next segments where this one ends.
-    fn write(&mut self, active: &mut Active) -> Result<(), Halt> {
+    fn write(&mut self) -> Result<(), Halt> {
         let mut batch = std::mem::take(&mut self.batch);
-        let result = self.write_batch(active, &mut batch);
+        let result = self.write_batch(&mut batch);
         self.batch = batch;
         result
     }
 
-    fn write_batch(&mut self, active: &mut Active, batch: &mut Batch) -> Result<(), Halt> {
+    fn write_batch(&mut self, batch: &mut Batch) -> Result<(), Halt> {
         // The mark of a later piece takes the place of bytes already written.
         let (mut done, mut start) = (0, 0);
         while done < batch.ops.len() {
-            let mut room = active.room().saturating_sub(MARK_LEN as u64);
+            let mut room = self.active.room().saturating_sub(MARK_LEN as u64);
             let mut end = start + MARK_LEN;
             let mut count = 0;
             for (_, length) in &batch.ops[done..] {
                 // A record longer than a segment makes its segment longer.
-                let alone = count == 0 && active.is_fresh();
+                let alone = count == 0 && self.active.is_fresh();
                 if u64::from(*length) > room && !alone {
                     break;
                 }
@@ -219,30 +307,24 @@ impl Writer {
                 count += 1;
             }
             if count == 0 {
-                self.switch(active)?;
+                self.switch()?;
                 continue;
             }
             let ops = &batch.ops[done..done + count];
             done += count;
             let last = batch.last - (batch.ops.len() - done) as u64;
-            self.write_piece(active, &mut batch.bytes[start..end], ops, last)?;
+            self.write_piece(&mut batch.bytes[start..end], ops, last)?;
             start = end - MARK_LEN;
         }
         Ok(())
     }
 
-    fn write_piece(
-        &mut self,
-        active: &mut Active,
-        bytes: &mut [u8],
-        ops: &[(Op, u32)],
-        last: u64,
-    ) -> Result<(), Halt> {
+    fn write_piece(&mut self, bytes: &mut [u8], ops: &[(Op, u32)], last: u64) -> Result<(), Halt> {
         let mut places = Vec::with_capacity(ops.len());
-        let sequence = active.segment.sequence;
+        let sequence = self.active.segment.sequence;
         loop {
             places.clear();
-            let written = active.write(bytes, |offset, length, crc| {
+            let written = self.active.write(bytes, |offset, length, crc| {
                 places.push((sequence, offset, length, crc));
             });
             match written {
@@ -260,10 +342,10 @@ impl Writer {
         Ok(())
     }
 
-    fn sync(&self, active: &mut Active) -> Result<(), Halt> {
+    fn sync(&mut self) -> Result<(), Halt> {
         let start = Instant::now();
-        let sequence = active.segment.sequence;
-        active
+        let sequence = self.active.segment.sequence;
+        self.active
             .sync()
             .map_err(|error| self.fatal("fdatasync", sequence, &error))?;
         self.observer.log_synced(start.elapsed());
@@ -271,8 +353,8 @@ impl Writer {
     }
 
     /// Goes on in the next segment, once all of this one is durable.
-    fn switch(&mut self, active: &mut Active) -> Result<(), Halt> {
-        self.sync(active)?;
+    fn switch(&mut self) -> Result<(), Halt> {
+        self.sync()?;
         let next = loop {
             if self.spare.is_none()
                 && let Err(error) = self.make_spare()
@@ -283,10 +365,10 @@ impl Writer {
             let spare = self.spare.clone().expect("made above");
             let place = Place {
                 identity: self.shared.identity,
-                sequence: active.segment.sequence + 1,
-                previous_end: active.offset,
-                previous_crc: active.crc,
-                opens: active.opens,
+                sequence: self.active.segment.sequence + 1,
+                previous_end: self.active.offset,
+                previous_crc: self.active.crc,
+                opens: self.active.opens,
                 marks: self.shared.inner.lock().index.marks,
             };
             match segment::begin(&*self.shared.files, spare, &place) {
@@ -299,10 +381,10 @@ impl Writer {
         let mut inner = self.shared.inner.lock();
         inner.index.segments.push_back(next.segment.clone());
         drop(inner);
-        if let Err(error) = active.seal() {
+        if let Err(error) = self.active.seal() {
             tracing::warn!(%error, "the old log segment could not be sealed");
         }
-        *active = next;
+        self.active = next;
         Ok(())
     }
 
@@ -331,8 +413,11 @@ impl Writer {
         }
     }
 
-    /// Waits while the disk is full.
+    /// Waits while the disk is full, where that delays no one else.
     fn park(&self, error: &io::Error) -> Result<(), Halt> {
+        if self.here {
+            return Err(Halt::Full);
+        }
         tracing::warn!(%error, "the log can't grow: its records wait until there is room");
         let mut inner = self.shared.inner.lock();
         let until = Instant::now() + FULL_DISK_RETRY;
@@ -390,29 +475,29 @@ impl Writer {
     }
 
     /// The end: nothing is acknowledged after this.
-    fn stop(&mut self, halt: Halt) {
-        let mut inner = self.shared.inner.lock();
-        let mut text = "the log is closed".to_string();
-        let fatal = matches!(halt, Halt::Fatal(_));
-        if let Halt::Fatal(reason) = halt {
-            text = reason;
-        } else if let Some(mut active) = inner.active.take() {
-            // Says that all before it is durable. Nobody waits for it, and
-            // the log opens without it.
-            if active.sync().is_ok() && active.room() >= MARK_LEN as u64 {
-                let _ = active.write(&mut [0; MARK_LEN], |_, _, _| {});
-                let _ = active.sync();
-            }
+    fn stop(&mut self, halt: &Halt) {
+        let (fatal, text) = match halt {
+            Halt::Fatal(reason) => (true, reason.as_str()),
+            Halt::Closed | Halt::Full => (false, "the log is closed"),
+        };
+        // Says that all before it is durable. Nobody waits for it, and the
+        // log opens without it.
+        let active = &mut self.active;
+        if !fatal && active.sync().is_ok() && active.room() >= MARK_LEN as u64 {
+            let _ = active.write(&mut [0; MARK_LEN], |_, _, _| {});
+            let _ = active.sync();
         }
-        inner.failed = Some(text.as_str().into());
+        let mut inner = self.shared.inner.lock();
+        inner.failed = Some(text.into());
         let mut pending = std::mem::take(&mut inner.pending);
         self.shared.publish(&inner);
         drop(inner);
         if fatal {
-            self.observer.fatal(&text);
+            self.observer.fatal(text);
         }
-        self.batch.finish(Err(&text));
-        pending.finish(Err(&text));
+        self.batch.finish(Err(text));
+        pending.finish(Err(text));
+        self.lock = None;
     }
 }
 

@@ -34,11 +34,21 @@ fn open_with_witness(files: &Forgetful) -> (LogStore, Arc<Witness>) {
     (log, witness)
 }
 
+/// As the log of one voter among several, and as that of a sole one.
+fn with_and_without_peers(test: impl AsyncFn(Forgetful, LogStore, Arc<Witness>)) {
+    for alone in [false, true] {
+        run(async {
+            let files = Forgetful::default();
+            let (log, witness) = open_with_witness(&files);
+            log.set_alone(alone);
+            test(files, log, witness).await;
+        });
+    }
+}
+
 #[test]
 fn a_failed_sync_is_the_end() {
-    run(async {
-        let files = Forgetful::default();
-        let (mut log, witness) = open_with_witness(&files);
+    with_and_without_peers(async |files, mut log, witness| {
         append(&mut log, 0..1, 10).await.await.unwrap().unwrap();
         let mut durable = log.durable();
         files.fail_next_sync();
@@ -145,9 +155,7 @@ fn a_full_disk_only_delays() {
 
 #[test]
 fn a_write_that_finds_no_room_is_made_again() {
-    run(async {
-        let files = Forgetful::default();
-        let (mut log, witness) = open_with_witness(&files);
+    with_and_without_peers(async |files, mut log, witness| {
         append(&mut log, 0..5, 100).await.await.unwrap().unwrap();
         files.set_no_writes(true);
         let done = append(&mut log, 5..8, 100).await;
