@@ -8,6 +8,7 @@
 
 use crate::{
     error::OpenError,
+    flow::Flow,
     observer::Observer,
     options::Identity,
     types::{Entry, LogId, TypeConfig, Vote},
@@ -70,6 +71,7 @@ pub struct Recovered {
 #[derive(Clone)]
 pub struct LogStore {
     wal: Arc<Wal>,
+    flow: Option<Arc<Flow>>,
 }
 
 impl LogStore {
@@ -101,7 +103,18 @@ impl LogStore {
             purged: marks.purged,
             last: marks.last,
         };
-        Ok((Self { wal: Arc::new(wal) }, recovered))
+        let log = Self {
+            wal: Arc::new(wal),
+            flow: None,
+        };
+        Ok((log, recovered))
+    }
+
+    /// The same log, telling `flow` what is committed: openraft says it here
+    /// before anything else hears of it.
+    pub(crate) fn telling(mut self, flow: Arc<Flow>) -> Self {
+        self.flow = Some(flow);
+        self
     }
 
     /// How far the log is durable on this member: an entry is applied only
@@ -235,6 +248,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let (Some(flow), Some(committed)) = (&self.flow, &committed) {
+            flow.set_committed(committed.index);
+        }
         self.wal.save_committed(committed)
     }
 

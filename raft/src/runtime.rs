@@ -112,7 +112,7 @@ async fn run(
         setup.member,
         Arc::new(setup.config),
         Peers,
-        setup.log.clone(),
+        setup.log.clone().telling(flow.clone()),
         setup.applier,
     )
     .await;

@@ -16,12 +16,15 @@ mod watch;
 
 pub use range_stream::OpenStreams;
 
-use crate::member::Member;
+use crate::{layers::Direct, member::Member};
 use std::sync::Arc;
 use sternpost_proto::{
     etcdserverpb::{
-        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
-        lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+        auth_server::AuthServer,
+        cluster_server::ClusterServer,
+        kv_server::{Kv as _, KvServer},
+        lease_server::LeaseServer,
+        maintenance_server::MaintenanceServer,
     },
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
@@ -56,6 +59,25 @@ pub fn routes(member: &Arc<Member>) -> axum::Router {
         .add_service(server!(LockServer, lock::LockService))
         .add_service(server!(ElectionServer, election::ElectionService))
         .into_axum_router()
+}
+
+/// The methods that most requests are for.
+pub fn direct(member: &Arc<Member>) -> Direct {
+    let kv = Arc::new(kv::KvService(member.clone()));
+    macro_rules! method {
+        ($direct:expr, $path:literal, $method:ident) => {{
+            let kv = kv.clone();
+            $direct.with($path, move |request| {
+                let kv = kv.clone();
+                async move { kv.$method(request).await }
+            })
+        }};
+    }
+    let direct = Direct::default();
+    let direct = method!(direct, "/etcdserverpb.KV/Range", range);
+    let direct = method!(direct, "/etcdserverpb.KV/Put", put);
+    let direct = method!(direct, "/etcdserverpb.KV/DeleteRange", delete_range);
+    method!(direct, "/etcdserverpb.KV/Txn", txn)
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Codec for WatchCodec {
     type Decoder = RequestDecoder;
 
     fn encoder(&mut self) -> ResponseEncoder {
-        ResponseEncoder
+        ResponseEncoder::default()
     }
 
     fn decoder(&mut self) -> RequestDecoder {
@@ -184,19 +184,42 @@ impl Codec for WatchCodec {
     }
 }
 
-/// What comes before the events is shorter than this, unless it gives a reason.
-const FRONT_BYTES_MAX: usize = 128;
+/// What stands between header and events is shorter than this, unless it
+/// gives a reason.
+const FIELDS_BYTES_MAX: usize = 64;
 
-struct ResponseEncoder;
+/// Number of the field `header` in a `WatchResponse`.
+const HEADER_FIELD: u32 = 1;
+
+/// Hundreds of watchers of one key make this a hot loop, and all of them get
+/// the same header.
+#[derive(Default)]
+struct ResponseEncoder {
+    header: pb::ResponseHeader,
+    /// It, encoded as the first field of a response.
+    encoded: Vec<u8>,
+}
+
+impl ResponseEncoder {
+    fn put_header(&mut self, header: pb::ResponseHeader, target: &mut impl BufMut) {
+        if self.encoded.is_empty() || self.header != header {
+            self.encoded.clear();
+            prost::encoding::message::encode(HEADER_FIELD, &header, &mut self.encoded);
+            self.header = header;
+        }
+        target.put_slice(&self.encoded);
+    }
+}
 
 impl Encoder for ResponseEncoder {
     type Item = Framed;
     type Error = Status;
 
     fn encode(&mut self, item: Framed, target: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let (fields, events) = item.response.into_parts(item.head);
-        target.reserve(FRONT_BYTES_MAX + events.len());
-        put_front(&fields, target);
+        let (header, fields, events) = item.response.into_parts(item.head);
+        target.reserve(2 * FIELDS_BYTES_MAX + events.len());
+        self.put_header(header, target);
+        put_fields(&fields, target);
         target.put_slice(&events);
         Ok(())
     }
@@ -206,13 +229,12 @@ impl Encoder for ResponseEncoder {
     }
 }
 
-/// Writes byte by byte into an array, then in one piece into the body:
-/// hundreds of watchers of one key make this a hot loop.
-fn put_front(fields: &pb::WatchResponse, target: &mut impl BufMut) {
-    let mut front = [0; FRONT_BYTES_MAX];
+/// Writes byte by byte into an array, then in one piece into the body.
+fn put_fields(fields: &pb::WatchResponse, target: &mut impl BufMut) {
+    let mut front = [0; FIELDS_BYTES_MAX];
     let mut rest = &mut front[..];
     if fields.encode(&mut rest).is_ok() {
-        let used = FRONT_BYTES_MAX - rest.len();
+        let used = FIELDS_BYTES_MAX - rest.len();
         target.put_slice(&front[..used]);
     } else {
         fields.encode_raw(target);
@@ -244,22 +266,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_front_is_written_whole_whatever_its_length() {
-        for reason_bytes in 0..2 * FRONT_BYTES_MAX {
+    fn header_and_fields_are_written_whole() {
+        let mut encoder = ResponseEncoder::default();
+        for reason_bytes in 0..2 * FIELDS_BYTES_MAX {
+            // Two in a row with each header.
+            let header = pb::ResponseHeader {
+                cluster_id: u64::MAX,
+                member_id: 1,
+                revision: reason_bytes as i64 / 2,
+                raft_term: 2,
+            };
             let fields = pb::WatchResponse {
-                header: Some(pb::ResponseHeader {
-                    cluster_id: u64::MAX,
-                    member_id: 1,
-                    revision: -1,
-                    raft_term: 2,
-                }),
                 watch_id: -1,
                 cancel_reason: "x".repeat(reason_bytes),
                 ..Default::default()
             };
             let mut bytes = Vec::new();
-            put_front(&fields, &mut bytes);
-            assert_eq!(pb::WatchResponse::decode(bytes.as_slice()), Ok(fields));
+            encoder.put_header(header, &mut bytes);
+            put_fields(&fields, &mut bytes);
+            let expected = pb::WatchResponse {
+                header: Some(header),
+                ..fields
+            };
+            assert_eq!(pb::WatchResponse::decode(bytes.as_slice()), Ok(expected));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::BoxError;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use std::{
     pin::Pin,
@@ -88,7 +88,29 @@ pub enum Outbound {
     Page(axum::body::Body),
     /// The answer of a call.
     Call(CallBody),
+    /// One frame to send, then the status: it went well.
+    Frame(Option<Bytes>),
+    /// All is said.
+    Nothing,
 }
+
+impl Outbound {
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let Self::Frame(frame) = self else {
+            return None;
+        };
+        Some(match frame.take() {
+            Some(frame) => Frame::data(frame),
+            None => {
+                *self = Self::Nothing;
+                let ok = HeaderValue::from_static("0");
+                Frame::trailers(HeaderMap::from_iter([(GRPC_STATUS, ok)]))
+            }
+        })
+    }
+}
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The body of a gRPC answer; ends the call's ticket with its status.
 pub struct CallBody {
@@ -188,7 +210,7 @@ impl CallBody {
 
 fn status_in(headers: &HeaderMap) -> Code {
     headers
-        .get("grpc-status")
+        .get(GRPC_STATUS)
         .map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }
 
@@ -203,6 +225,7 @@ impl Body for Outbound {
         match &mut *self {
             Self::Page(body) => Pin::new(body).poll_frame(cx),
             Self::Call(call) => call.poll(cx),
+            Self::Frame(_) | Self::Nothing => Poll::Ready(self.next().map(Ok)),
         }
     }
 
@@ -210,6 +233,8 @@ impl Body for Outbound {
         match self {
             Self::Page(body) => body.is_end_stream(),
             Self::Call(call) => call.ended,
+            Self::Frame(_) => false,
+            Self::Nothing => true,
         }
     }
 
@@ -217,6 +242,8 @@ impl Body for Outbound {
         match self {
             Self::Page(body) => body.size_hint(),
             Self::Call(call) => call.body.size_hint(),
+            Self::Frame(frame) => SizeHint::with_exact(frame.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Nothing => SizeHint::with_exact(0),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What stands before every call: is there such a method, may it start, by
 //! when must it end, and how did it.
 
+use super::direct::PREFIX_LEN;
 use crate::{
     api::status::ApiError,
     metrics::{Method, Metrics},
@@ -38,6 +39,15 @@ impl Ticket {
     /// Where it is counted.
     pub fn method(&self) -> &Arc<Method> {
         &self.method
+    }
+
+    /// Ends it well, with one frame of so many bytes.
+    pub fn answered(&mut self, frame_bytes: usize) {
+        self.method.sent.inc();
+        self.method
+            .sent_bytes
+            .inc_by(frame_bytes.saturating_sub(PREFIX_LEN) as u64);
+        self.finish(Code::Ok);
     }
 
     /// Ends it; only the first time counts.

@@ -4,9 +4,11 @@
 
 mod body;
 mod call;
+mod direct;
 mod frames;
 mod health;
 
+pub use direct::Direct;
 pub use health::service as health_service;
 
 use crate::{
@@ -18,6 +20,7 @@ use axum::Router;
 use body::{CallBody, Inbound, Outbound};
 use bytes::Bytes;
 use call::Ticket;
+use direct::Sent;
 use http::{Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 use http_body::Body;
 use std::{
@@ -29,7 +32,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 use tower::Service;
 
 /// What answers on a listener. Cheap to clone.
@@ -46,6 +49,8 @@ struct Shared {
 pub struct Calls {
     /// All services.
     pub router: Router,
+    /// Those of their methods that are answered without going through it.
+    pub direct: Arc<Direct>,
     /// Where calls are counted.
     pub metrics: Metrics,
     /// The largest message taken in.
@@ -92,6 +97,14 @@ impl Front {
     }
 }
 
+/// What a call came to.
+enum Answered {
+    /// One frame, and it went well.
+    Frame(Bytes),
+    /// Whatever the services said.
+    Routed(Response<axum::body::Body>),
+}
+
 /// HTTP/2 without TLS is gRPC and nothing else, as in etcd.
 fn refused_type<B>(request: &Request<B>) -> Option<Response<Outbound>> {
     let given = request
@@ -130,23 +143,68 @@ impl Calls {
             return status.into_http().map(Outbound::Page);
         }
         let deadline = call::timeout(request.headers()).map(|time| Instant::now() + time);
+        let direct = self.direct.handler(&method.path, request.headers());
         let request = request.map(|body| Inbound::new(body, method, self.receive_max));
-        let answer = self.router.clone().call(request);
+        let answer = async {
+            match direct {
+                Some(handler) => self.answer_directly(handler, request).await,
+                None => Ok(self.route(request).await),
+            }
+        };
         let answered = match deadline {
             None => answer.await,
-            Some(deadline) => match before(deadline, answer).await {
-                Some(answered) => answered,
-                None => {
-                    let status = Status::from(ApiError::ContextDeadlineExceeded);
-                    ticket.finish(status.code());
-                    return status.into_http().map(Outbound::Page);
-                }
-            },
+            Some(deadline) => before(deadline, answer)
+                .await
+                .unwrap_or_else(|| Err(ApiError::ContextDeadlineExceeded.into())),
         };
-        let Ok(response) = answered;
-        let (parts, body) = response.into_parts();
-        let body = CallBody::new(body, &parts.headers, ticket, deadline, &self.stopping);
-        Response::from_parts(parts, Outbound::Call(body))
+        match answered {
+            Ok(Answered::Frame(frame)) => {
+                ticket.answered(frame.len());
+                direct::response(frame)
+            }
+            Ok(Answered::Routed(response)) => {
+                let (parts, body) = response.into_parts();
+                let body = CallBody::new(body, &parts.headers, ticket, deadline, &self.stopping);
+                Response::from_parts(parts, Outbound::Call(body))
+            }
+            Err(status) => {
+                ticket.finish(status.code());
+                status.into_http().map(Outbound::Page)
+            }
+        }
+    }
+
+    /// The general way.
+    async fn route<B>(&self, request: Request<B>) -> Answered
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let Ok(response) = self.router.clone().call(request).await;
+        Answered::Routed(response)
+    }
+
+    async fn answer_directly<B>(
+        &self,
+        handler: &direct::Handler,
+        request: Request<Inbound<B>>,
+    ) -> Result<Answered, Status>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let (parts, mut body) = request.into_parts();
+        match direct::read(&mut body, self.receive_max).await? {
+            Sent::Message(message) => {
+                let metadata = MetadataMap::from_headers(parts.headers);
+                let request = tonic::Request::from_parts(metadata, parts.extensions, message);
+                handler(request).await.map(Answered::Frame)
+            }
+            Sent::Odd(bytes) => {
+                let body = axum::body::Body::from(bytes);
+                Ok(self.route(Request::from_parts(parts, body)).await)
+            }
+        }
     }
 
     fn admit(&self, method: &Method, headers: &http::HeaderMap) -> Result<(), Status> {

@@ -11,6 +11,7 @@ const PUT: &str = "/etcdserverpb.KV/Put";
 fn calls(router: Router) -> Calls {
     Calls {
         router,
+        direct: Arc::default(),
         metrics: Metrics::default(),
         receive_max: 1000,
         has_leader: Arc::new(|| true),

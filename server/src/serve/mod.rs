@@ -187,6 +187,7 @@ impl Fronts {
         let leader = member.clone();
         let calls = Calls {
             router: api::routes(member).merge(health.reset_fallback()),
+            direct: Arc::new(api::direct(member)),
             metrics: member.metrics.clone(),
             receive_max: config.grpc_receive_max(),
             has_leader: Arc::new(move || leader.leadership.has_leader()),

@@ -12,6 +12,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 fn front(stopping: &CancellationToken) -> Service {
     let calls = Calls {
         router: tonic::service::Routes::new(health_service()).into_axum_router(),
+        direct: Arc::default(),
         metrics: Metrics::default(),
         receive_max: 1 << 20,
         has_leader: Arc::new(|| true),

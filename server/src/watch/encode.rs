@@ -76,8 +76,8 @@ impl Response {
         }
     }
 
-    /// Splits it into what comes before the events, and the events.
-    pub fn into_parts(self, head: Head) -> (pb::WatchResponse, Bytes) {
+    /// Splits it into header, the fields between, and the events.
+    pub fn into_parts(self, head: Head) -> (pb::ResponseHeader, pb::WatchResponse, Bytes) {
         let header = |revision| pb::ResponseHeader {
             cluster_id: head.cluster_id,
             member_id: head.member_id,
@@ -92,16 +92,14 @@ impl Response {
                 events,
             } => {
                 let fields = pb::WatchResponse {
-                    header: Some(header(revision)),
                     watch_id,
                     fragment,
                     ..Default::default()
                 };
-                (fields, events)
+                (header(revision), fields, events)
             }
             Self::Notice(notice) => {
                 let fields = pb::WatchResponse {
-                    header: Some(header(notice.revision)),
                     watch_id: notice.watch_id,
                     created: notice.created,
                     canceled: notice.canceled,
@@ -109,7 +107,7 @@ impl Response {
                     cancel_reason: notice.cancel_reason.into_owned(),
                     ..Default::default()
                 };
-                (fields, Bytes::new())
+                (header(notice.revision), fields, Bytes::new())
             }
         }
     }

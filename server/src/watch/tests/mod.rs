@@ -138,15 +138,17 @@ impl World {
             Ok((response, _)) => response,
             Err(end) => return Some(Err(end)),
         };
-        let (fields, events) = response.into_parts(Head {
+        let (header, fields, events) = response.into_parts(Head {
             cluster_id: 1,
             member_id: 2,
             raft_term: 3,
         });
         let mut bytes = fields.encode_to_vec();
         bytes.put_slice(&events);
-        Some(Ok(
-            pb::WatchResponse::decode(bytes.as_slice()).expect("a response")
-        ))
+        let fields = pb::WatchResponse::decode(bytes.as_slice()).expect("a response");
+        Some(Ok(pb::WatchResponse {
+            header: Some(header),
+            ..fields
+        }))
     }
 }
