@@ -26,9 +26,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const LAST_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Headers of one request, as large as etcd takes them.
 const HEADERS_MAX_BYTES: u32 = 16 << 20;
-/// Windows: large enough that a big value is one round trip.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Large enough that a big value is few round trips.
+const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+/// Also, by halves, what h2 grants small frames that nobody has read yet, each at 256 bytes less
+/// its own: a stream's window full of the smallest requests costs 36 times the window. Beyond
+/// that it ends the connection, and a burst of watches would look like an attack.
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+const _: () = assert!(CONNECTION_WINDOW_BYTES / 2 > STREAM_WINDOW_BYTES * 36);
 /// Streams that a client may reset at a time: a storm of cancelled watches
 /// is no attack.
 const RESETS_MAX: usize = 4096;
