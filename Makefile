@@ -8,7 +8,7 @@ DATA ?= default.etcd
 FLAGS ?=
 BENCH ?=
 
-.PHONY: help run test check lint fix build deps reference conformance bench instructions
+.PHONY: help run test check lint fix build deps reference conformance mutants bench instructions
 
 help:
 	@echo 'make run          build, then serve on 127.0.0.1:2379 with data in ./$(DATA) (FLAGS="--name a ..." adds flags)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make check        format, lints, unit and golden tests, docs; changes nothing'
 	@echo 'make fix          format and apply what the lints can mend'
 	@echo 'make conformance  the black-box suites at full length (long)'
+	@echo 'make mutants      plants known bugs one by one: the test named with each must catch it (long)'
 	@echo 'make bench        measure Sternpost and etcd in turn (BENCH="--only put-1 ..." less of it); writes docs/benchmarks.md'
 	@echo 'make instructions renew conformance/instructions.tsv, which guards the cost of a put, a get, a range and an event'
 	@echo 'make reference    build etcd, etcdctl, etcdutl and benchmark, to compare with'
@@ -53,6 +54,9 @@ fix:
 
 conformance: build reference
 	scripts/conformance.sh
+
+mutants: deps reference
+	scripts/mutants.sh
 
 bench: build reference
 	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md $(BENCH)

@@ -203,7 +203,7 @@ impl Generator {
 
     fn wrong_put(&mut self) -> Op {
         let request = self.put_request();
-        Op::Put(match self.rng.random_range(0..3) {
+        Op::Put(match self.rng.random_range(0..4) {
             0 => pb::PutRequest {
                 ignore_value: true,
                 value: Bytes::from_static(b"x"),
@@ -212,6 +212,19 @@ impl Generator {
             1 => pb::PutRequest {
                 ignore_lease: true,
                 lease: 1,
+                ..request
+            },
+            // Several faults: which one is named is a matter of order.
+            2 => pb::PutRequest {
+                key: if self.one_in(3) {
+                    Bytes::new()
+                } else {
+                    self.key()
+                },
+                ignore_lease: true,
+                lease: 1,
+                ignore_value: true,
+                value: Bytes::from_static(b"x"),
                 ..request
             },
             _ => pb::PutRequest {

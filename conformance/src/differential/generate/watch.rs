@@ -88,7 +88,13 @@ impl Generator {
         let requests = match self.rng.random_range(0..6) {
             0 => {
                 let before_all = -self.rng.random_range(1..5);
-                vec![(self.watch_request(before_all), 1)]
+                let mut request = self.watch_request(before_all);
+                if self.one_in(4) {
+                    // Two faults: which one is named is a matter of order.
+                    request.key = bytes::Bytes::from_static(b"m");
+                    request.range_end = bytes::Bytes::from_static(b"c");
+                }
+                vec![(request, 1)]
             }
             1 if self.compacted > 1 => {
                 let start = self.rng.random_range(1..self.compacted);
