@@ -38,7 +38,8 @@ pub struct Generator {
     cached_hashes: BTreeSet<i64>,
     /// Revisions in which a key may have been deleted and written again. Compacted at
     /// just such a revision the reference drops the new row and dies of it later
-    /// ("range failed to find revision pair"); not imitated, so not asked for.
+    /// ("range failed to find revision pair"), and a hash at it takes the key for gone;
+    /// not imitated, so not asked for.
     reborn: BTreeSet<i64>,
     leases: BTreeSet<i64>,
     /// Watches alive on the lasting streams.

@@ -41,11 +41,15 @@ impl Generator {
                     .random_range(compacted.max(1)..=self.revision.max(compacted)),
             );
         }
-        revisions
-            .retain(|revision| *revision != compacted && !self.cached_hashes.contains(revision));
+        revisions.retain(|revision| {
+            *revision != compacted
+                && !self.cached_hashes.contains(revision)
+                && !self.reborn.contains(revision)
+        });
         if self.compacted_physically
             && !self.cached_hashes.contains(&0)
             && !self.cached_hashes.contains(&self.revision)
+            && !self.reborn.contains(&self.revision)
         {
             revisions.push(0);
         }
