@@ -21,7 +21,7 @@ impl Generator {
 
     pub(super) fn put_request(&mut self) -> pb::PutRequest {
         let ignore_value = self.one_in(25);
-        let ignore_lease = self.one_in(25);
+        let ignore_lease = self.one_in(if ignore_value { 3 } else { 25 });
         pb::PutRequest {
             key: self.key(),
             value: if ignore_value {
