@@ -27,7 +27,7 @@ const SECS: u64 = 60;
 const OTHERS: usize = 8;
 /// It has caught up when it is so far behind the clock.
 const CAUGHT_UP: Duration = Duration::from_millis(200);
-/// And has failed to when that takes longer.
+/// No longer is waited for that; it gets the rest once the puts have stopped.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(180);
 
 /// Names of phases; latencies of the others are kept by phase.
@@ -91,8 +91,13 @@ pub async fn section(options: &Options) -> Section {
         }
         let _ = writeln!(
             tail,
-            "\n{}: caught up {} s after it read on; {} events, none missing, none twice.",
+            "\n{}: {} {} s after it read on; {} events, none missing, none twice.",
             kind.name(),
+            if ours.catch_up_secs < CATCH_UP_LIMIT.as_secs_f64() {
+                "caught up"
+            } else {
+                "had not caught up"
+            },
             number(ours.catch_up_secs),
             ours.events
         );
@@ -149,15 +154,8 @@ async fn measure(kind: Kind, secs: u64, rate: u64) -> Figures {
     tokio::time::sleep(phase).await;
     figures.phases[2].rss_peak = shared.enter(3, &sampler);
     let start = Instant::now();
-    while paced.due(slow.events) + CAUGHT_UP < Instant::now() {
+    while paced.due(slow.events) + CAUGHT_UP < Instant::now() && start.elapsed() < CATCH_UP_LIMIT {
         slow.read_for(Duration::from_millis(100)).await;
-        let behind = start.elapsed();
-        assert!(
-            behind < CATCH_UP_LIMIT,
-            "{}: {} events after {behind:?}",
-            kind.name(),
-            slow.events
-        );
     }
     figures.catch_up_secs = start.elapsed().as_secs_f64();
     slow.read_for(phase / 4).await;
