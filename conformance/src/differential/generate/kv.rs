@@ -132,6 +132,7 @@ impl Generator {
     pub(super) fn compact(&mut self) -> Op {
         let oldest = self.compacted.max(1);
         let revision = match self.rng.random_range(0..100) {
+            0..20 if self.last_delete > oldest => self.last_delete,
             0..60 => self.rng.random_range(oldest..=self.revision),
             60..70 => self.revision,
             70..80 => self.compacted,
@@ -148,6 +149,9 @@ impl Generator {
         let physical = self.one_in(2);
         let request = pb::CompactionRequest { revision, physical };
         self.compact_settled(request);
+        if revision > oldest && revision <= self.revision {
+            self.watch_from(revision);
+        }
         Op::Settle
     }
 

@@ -41,6 +41,8 @@ pub struct Generator {
     /// ("range failed to find revision pair"), and a hash at it takes the key for gone;
     /// not imitated, so not asked for.
     reborn: BTreeSet<i64>,
+    /// The last revision of a delete.
+    last_delete: i64,
     leases: BTreeSet<i64>,
     /// Watches alive on the lasting streams.
     watches: BTreeSet<(usize, i64)>,
@@ -60,6 +62,7 @@ impl Generator {
             compacted_physically: true,
             cached_hashes: BTreeSet::new(),
             reborn: BTreeSet::new(),
+            last_delete: 0,
             leases: BTreeSet::new(),
             watches: BTreeSet::new(),
         }
@@ -114,6 +117,10 @@ impl Generator {
             (Op::Txn(request), Reply::Txn(reply)) if txn::deletes_to_the_end(request) => {
                 let header = reply.header.as_ref();
                 self.reborn.extend(header.map(|header| header.revision));
+            }
+            (Op::Delete(_), Reply::Delete(reply)) if reply.deleted > 0 => {
+                let header = reply.header.as_ref();
+                self.last_delete = header.map_or(0, |header| header.revision);
             }
             (Op::Grant(request), Reply::Grant(_)) => {
                 self.leases.insert(request.id);

@@ -9,6 +9,8 @@ use sternpost_proto::etcdserverpb as pb;
 
 /// Watchers alive at once on all lasting streams.
 const WATCHES_MAX: usize = 14;
+/// The id of a watch that ends before another one gets it.
+const SHORT_WATCH: i64 = 7777;
 
 impl Generator {
     pub(super) fn watch_create(&mut self) -> Op {
@@ -80,6 +82,22 @@ impl Generator {
         let stream = self.rng.random_range(0..FUTURE_STREAM);
         self.queue.push_back(Op::WatchProgress(stream));
         Op::Settle
+    }
+
+    /// A short watch of everything from a revision just compacted: that revision is
+    /// still told in full, its deletions included.
+    pub(super) fn watch_from(&mut self, start_revision: i64) {
+        let request = pb::WatchCreateRequest {
+            key: bytes::Bytes::from_static(b"\0"),
+            range_end: bytes::Bytes::from_static(b"\0"),
+            start_revision,
+            prev_kv: self.one_in(2),
+            watch_id: SHORT_WATCH,
+            ..Default::default()
+        };
+        self.queue.push_back(Op::WatchCreate(0, request));
+        self.queue.push_back(Op::Settle);
+        self.queue.push_back(Op::WatchCancel(0, SHORT_WATCH));
     }
 
     /// Each with the number of answers that both servers must give.
