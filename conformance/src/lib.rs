@@ -7,12 +7,14 @@
 //! * [`etcdctl`]: the unmodified etcdctl against both, output compared;
 //! * [`ledger`]: load with a record of what was promised, and the check after a crash;
 //! * [`power`]: a file system that can lose power;
+//! * [`disk`]: file operations that fail on cue, and damaged copies of a data directory;
 //! * [`metrics`]: the shape of a Prometheus page;
 //! * [`measure`]: what the benchmark binary reads from processes and load tools.
 
 pub mod binaries;
 pub mod client;
 pub mod differential;
+pub mod disk;
 pub mod etcdctl;
 pub mod http;
 pub mod ledger;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -39,10 +39,16 @@ impl Process {
     /// # Panics
     /// When the program cannot be started at all.
     #[must_use]
-    pub fn start(program: &Path, flags: &[String], log_file: &Path) -> Self {
+    pub fn start(
+        program: &Path,
+        flags: &[String],
+        environment: &[(String, PathBuf)],
+        log_file: &Path,
+    ) -> Self {
         let mut command = Command::new(program);
         command
             .args(flags)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -125,6 +131,28 @@ impl Process {
         let status = self.child.wait().expect("the child is not reaped yet");
         self.join_reader();
         status
+    }
+
+    /// Waits until it has ended by itself; the exit status.
+    ///
+    /// # Panics
+    /// When it does not within `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> ExitStatus {
+        let (log, changed) = &*self.log;
+        let guard = log.lock().expect("the log reader never panics");
+        let waited = changed.wait_timeout_while(guard, limit, |log| !log.ended);
+        let ended = waited.expect("the log reader never panics").0.ended;
+        assert!(ended, "still running after {limit:?}");
+        let status = self.child.wait().expect("the child is not reaped yet");
+        self.join_reader();
+        status
+    }
+
+    /// The last line of its log, whole.
+    #[must_use]
+    pub fn last_line(&self) -> String {
+        let log = self.log.0.lock().expect("the log reader never panics");
+        log.tail.back().cloned().unwrap_or_default()
     }
 
     /// The last lines of its log.

@@ -47,6 +47,7 @@ pub struct Plan {
     kind: Kind,
     wrapper: Vec<String>,
     flags: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     data_dir: Option<PathBuf>,
 }
 
@@ -58,6 +59,7 @@ impl Plan {
             kind,
             wrapper: Vec::new(),
             flags: Vec::new(),
+            environment: Vec::new(),
             data_dir: None,
         }
     }
@@ -82,6 +84,13 @@ impl Plan {
         self.flag("--unsafe-no-fsync=true")
     }
 
+    /// With these variables in its environment, at every start.
+    #[must_use]
+    pub fn environment(mut self, variables: Vec<(String, PathBuf)>) -> Self {
+        self.environment = variables;
+        self
+    }
+
     /// Keeps the data where the caller wants it; the log stays in our own directory.
     #[must_use]
     pub fn data_dir(mut self, dir: &Path) -> Self {
@@ -104,6 +113,7 @@ impl Plan {
             kind: self.kind,
             wrapper: self.wrapper,
             flags: self.flags,
+            environment: self.environment,
             dir,
             data_dir,
             ports: free_ports(),
@@ -133,6 +143,7 @@ struct Server {
     kind: Kind,
     wrapper: Vec<String>,
     flags: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     dir: TempDir,
     data_dir: PathBuf,
     ports: (u16, u16),
@@ -161,12 +172,12 @@ impl Server {
         let program = self.kind.program();
         let arguments = self.arguments();
         let Some((outer, words)) = self.wrapper.split_first() else {
-            return Process::start(&program, &arguments, &self.log_path());
+            return Process::start(&program, &arguments, &self.environment, &self.log_path());
         };
         let mut all = words.to_vec();
         all.push(program.display().to_string());
         all.extend(arguments);
-        Process::start(Path::new(outer), &all, &self.log_path())
+        Process::start(Path::new(outer), &all, &self.environment, &self.log_path())
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -304,6 +315,16 @@ impl Target {
     pub fn stop(&mut self) -> ExitStatus {
         let process = self.own_mut().process.take();
         process.expect("the server is running").stop()
+    }
+
+    /// Waits until it ends by itself; how it did, and its last log line. What is left can be restarted.
+    ///
+    /// # Panics
+    /// When it goes on, or is not ours.
+    pub fn wait_end(&mut self) -> (ExitStatus, String) {
+        let process = self.own_mut().process.as_mut();
+        let process = process.expect("the server is running");
+        (process.wait_end(START_LIMIT), process.last_line())
     }
 
     /// Starts it again on the same data and ports, after a stop or a kill.

@@ -20,11 +20,13 @@ async fn kill_9_loses_nothing() {
     let mut restarts = Restarts::default();
     let (mut hashes, mut expired, mut unknown) = (0, 0, 0);
     for round in 0..rounds {
-        run.load_and_crash(&mut target, Target::kill).await;
+        run.load_and_crash(&mut target, async |target| target.kill())
+            .await;
         if run.one_in(4) {
             // Twice in a row: what the first crash left is not looked at in between.
             target.restart();
-            run.load_and_crash(&mut target, Target::kill).await;
+            run.load_and_crash(&mut target, async |target| target.kill())
+                .await;
         }
         if run.one_in(3) {
             run.kill_starts(&mut target);
@@ -69,7 +71,7 @@ async fn sigterm_under_load_loses_nothing_and_ends_as_the_reference_does() {
     for kind in [Kind::Sternpost, Kind::Etcd] {
         let mut run = Rounds::new(SEED + 1);
         let mut target = Target::fresh(kind);
-        run.load_and_crash(&mut target, |target| ends.push(target.stop()))
+        run.load_and_crash(&mut target, async |target| ends.push(target.stop()))
             .await;
         target.restart();
         if let Err(wrong) = run.check(&target).await {

@@ -39,7 +39,7 @@ async fn lose_power(disk: &Disk, target: &mut Target, rounds: u64) -> Result<(),
     let mut run = Rounds::new(number("STERNPOST_SEED", SEED));
     let mut restarts = Restarts::default();
     for round in 0..rounds {
-        let crash = |target: &mut Target| {
+        let crash = async |target: &mut Target| {
             disk.lose_power();
             target.kill();
         };

@@ -38,6 +38,23 @@ pub enum Moment {
     Compaction,
 }
 
+/// One put, beside the load, that the ledger knows of. Values must be unique.
+///
+/// # Errors
+/// When no good answer comes.
+pub async fn put(client: &mut Client, ledger: &Ledger, value: &str) -> Result<(), Status> {
+    let action = Action::Write(Write {
+        guard: None,
+        then: vec![Op::Put("beside".to_owned(), value.to_owned(), 0)],
+        otherwise: Vec::new(),
+        shape: Shape::Single,
+    });
+    let number = ledger.intend(action.clone());
+    let answer = send::send(client, &action).await;
+    ledger.answer(number, send::outcome(&answer));
+    answer.map(|_| ())
+}
+
 /// One client of the load.
 pub struct Worker {
     client: Client,

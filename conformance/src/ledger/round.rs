@@ -67,7 +67,11 @@ impl Rounds {
     ///
     /// # Panics
     /// When the answers do not come.
-    pub async fn load_and_crash(&mut self, target: &mut Target, crash: impl FnOnce(&mut Target)) {
+    pub async fn load_and_crash(
+        &mut self,
+        target: &mut Target,
+        crash: impl AsyncFnOnce(&mut Target),
+    ) {
         let client = target.client().await;
         let enough = self.ledger.acked() + self.rng.random_range(50..1500);
         let until = Instant::now()
@@ -99,7 +103,7 @@ impl Rounds {
             tokio::time::sleep(self.moment_in(UNDER_WAY)).await;
         }
         self.round += 1;
-        crash(target);
+        crash(target).await;
         for worker in workers {
             worker.await.expect("a worker never panics");
         }
@@ -143,6 +147,12 @@ impl Rounds {
         })
         .await;
         self.check(target).await
+    }
+
+    /// The ledger, for operations beside the load.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
     }
 
     /// Kills the server in the middle of some starts.
