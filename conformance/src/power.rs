@@ -33,7 +33,15 @@ impl Disk {
     /// # Errors
     /// Where loop devices cannot be mounted: it takes root.
     pub fn create() -> Result<Self, String> {
-        let dir = tempfile::Builder::new().prefix("power-").tempdir();
+        Self::create_in(&std::env::temp_dir())
+    }
+
+    /// The same with its file in this directory.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_in(parent: &Path) -> Result<Self, String> {
+        let dir = tempfile::Builder::new().prefix("power-").tempdir_in(parent);
         let dir = dir.map_err(|error| error.to_string())?;
         let disk = Self { dir };
         let image = File::create(disk.image()).map_err(|error| error.to_string())?;
@@ -67,6 +75,7 @@ impl Disk {
     /// When it cannot be mounted again.
     pub fn power_on(&self) {
         run("umount", &[&text(&self.mount_point())]).expect("nobody uses the disk any more");
+        // What a disk could not take is given up with it.
         self.mount().expect("the journal can be replayed");
     }
 
@@ -94,11 +103,13 @@ impl Drop for Disk {
     }
 }
 
-fn text(path: &Path) -> String {
+/// A path for a command line.
+pub(crate) fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+/// Runs a program of the system; what it complains of is the error.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program)
         .args(arguments)
         .output()

@@ -148,6 +148,16 @@ impl Process {
         status
     }
 
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.log
+            .0
+            .lock()
+            .expect("the log reader never panics")
+            .ended
+    }
+
     /// The last line of its log, whole.
     #[must_use]
     pub fn last_line(&self) -> String {

@@ -104,6 +104,21 @@ impl Plan {
     /// When it does not come up.
     #[must_use]
     pub fn start(self) -> Target {
+        let name = self.kind.name();
+        match self.try_start() {
+            Ok(target) => target,
+            Err(log) => panic!("{name} ended at its start:\n{log}"),
+        }
+    }
+
+    /// The same where a refusal to start is an answer; its log is returned.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    ///
+    /// # Panics
+    /// When there is no room for its log.
+    pub fn try_start(self) -> Result<Target, String> {
         let dir = tempfile::Builder::new()
             .prefix("conformance-")
             .tempdir()
@@ -123,19 +138,17 @@ impl Plan {
             if server.launch() {
                 break;
             }
-            assert!(
-                attempt < START_TRIES && server.log_text().contains("address already in use"),
-                "{} ended at its start:\n{}",
-                server.kind.name(),
-                server.log_text()
-            );
+            let log = server.log_text();
+            if attempt == START_TRIES || !log.contains("address already in use") {
+                return Err(log);
+            }
             server.ports = free_ports();
         }
-        Target {
+        let target = Target {
             server: Some(server),
             endpoint: String::new(),
-        }
-        .with_own_endpoint()
+        };
+        Ok(target.with_own_endpoint())
     }
 }
 
@@ -325,6 +338,16 @@ impl Target {
         let process = self.own_mut().process.as_mut();
         let process = process.expect("the server is running");
         (process.wait_end(START_LIMIT), process.last_line())
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    /// When it was stopped, or is not ours.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let process = self.own().process.as_ref();
+        process.expect("the server was not stopped").has_ended()
     }
 
     /// Starts it again on the same data and ports, after a stop or a kill.

@@ -35,7 +35,7 @@ async fn kill_9_loses_nothing() {
             Ok(took) => took,
             Err(log) => panic!("round {round}: does not restart:\n{log}"),
         };
-        restarts.note(took);
+        restarts.note(took, target.pid());
         match run.check(&target).await {
             Ok(seen) => {
                 println!("round {round}: restart {took:?}, {seen:?}");

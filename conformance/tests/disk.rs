@@ -6,6 +6,7 @@ use sternpost_conformance::disk::faults::{Fault, Faults};
 use sternpost_conformance::ledger::round::Rounds;
 use sternpost_conformance::ledger::{Ledger, load};
 use sternpost_conformance::target::{Kind, Plan, Target};
+use sternpost_conformance::wait;
 use sternpost_proto::etcdserverpb as pb;
 use sternpost_proto::mvccpb::KeyValue;
 use tonic::{Code, Status};
@@ -15,6 +16,8 @@ const LOG: &str = "/member/wal/";
 const STATE: &str = "/member/state/";
 /// Room is looked for each second; this is for a machine that is very busy.
 const RESUME_LIMIT: Duration = Duration::from_secs(60);
+/// A line may be on its way to us still.
+const LOG_LIMIT: Duration = Duration::from_secs(20);
 
 /// A server with faults, and the load to come.
 struct Scene {
@@ -121,6 +124,38 @@ async fn a_slow_sync_only_delays() {
     scene.comes_back().await;
 }
 
+/// The same under the state: whatever finds no room waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_the_state_only_delays() {
+    for fault in [Fault::Write(libc::ENOSPC), Fault::Short(libc::ENOSPC)] {
+        let mut scene = Scene::new();
+        let (faults, ledger) = (&scene.faults, scene.run.ledger());
+        let crash = async |target: &mut Target| {
+            faults.arm(fault, STATE);
+            faults.wait_hits(3).await;
+            reads(target).await;
+            let refused = refused(target, &ledger).await;
+            println!("{fault:?}: {refused}");
+            assert_eq!(refused.message(), "etcdserver: request timed out");
+            reads(target).await;
+            faults.disarm();
+            come_back_or_end(target, &ledger).await;
+            let log = target.log_text();
+            let said = log
+                .lines()
+                .find(|line| line.contains("writes wait until there is room"));
+            assert_names(
+                said.expect("the log says so"),
+                STATE,
+                "No space left on device",
+            );
+            target.kill();
+        };
+        scene.run.load_and_crash(&mut scene.target, crash).await;
+        scene.comes_back().await;
+    }
+}
+
 /// Records wait for room; reads go on; what was acknowledged is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_the_log_only_delays() {
@@ -132,9 +167,7 @@ async fn a_full_disk_under_the_log_only_delays() {
             // Tried again and again.
             faults.wait_hits(3).await;
             reads(target).await;
-            let refused = put(target, &ledger, "full")
-                .await
-                .expect_err("no room for it");
+            let refused = refused(target, &ledger).await;
             println!("{fault:?}: {refused}");
             assert_eq!(refused.message(), "etcdserver: request timed out");
             reads(target).await;
@@ -155,10 +188,11 @@ async fn a_full_disk_under_the_log_only_delays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_read_at_the_start_is_named() {
     let mut scene = Scene::new();
-    scene
-        .run
-        .load_and_crash(&mut scene.target, async |target| target.kill())
-        .await;
+    // A clean stop: everything is in files.
+    let stop = async |target: &mut Target| {
+        target.stop();
+    };
+    scene.run.load_and_crash(&mut scene.target, stop).await;
     for part in [LOG, STATE] {
         scene.faults.arm(Fault::Read(libc::EIO), part);
         let log = scene.target.try_restart().expect_err("it can't be read");
@@ -175,7 +209,9 @@ async fn what_can_not_be_read_at_the_start_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_read_later_is_an_error() {
     let mut scene = Scene::new();
-    let stop = async |target: &mut Target| drop(target.stop());
+    let stop = async |target: &mut Target| {
+        target.stop();
+    };
     scene.run.load_and_crash(&mut scene.target, stop).await;
     scene.comes_back().await;
     let before = everything(&scene.target).await.expect("all is well");
@@ -192,11 +228,13 @@ async fn what_can_not_be_read_later_is_an_error() {
         "etcdserver: stored data can't be read, see this member's log"
     );
     assert!(scene.faults.hits() > 0);
-    let log = scene.target.log_text();
-    let said = log
-        .lines()
-        .rfind(|line| line.contains("Input/output error"));
-    assert_names(said.expect("the log says why"), STATE, ".sst");
+    let said = wait::until("the log says why", LOG_LIMIT, || {
+        let log = scene.target.log_text();
+        let mut lines = log.lines();
+        let said = lines.find(|line| line.contains("Input/output error"));
+        said.map(str::to_owned)
+    });
+    assert_names(&said, STATE, ".sst");
     scene.faults.disarm();
     let after = everything(&scene.target).await.expect("the fault is gone");
     assert_eq!(after, before);
@@ -206,6 +244,65 @@ async fn what_can_not_be_read_later_is_an_error() {
     let line = scene.ends_by(Fault::Read(libc::EIO), STATE).await;
     assert_names(&line, STATE, "Input/output error");
     scene.comes_back().await;
+}
+
+/// A defragmentation that could not rewrite the files is not called done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_defragmentation_that_fails_says_so() {
+    let mut scene = Scene::new();
+    let stop = async |target: &mut Target| {
+        target.stop();
+    };
+    scene.run.load_and_crash(&mut scene.target, stop).await;
+    scene.comes_back().await;
+    let mut client = scene.target.client().await;
+    scene.faults.arm(Fault::Read(libc::EIO), STATE);
+    let request = pb::DefragmentRequest {};
+    let told = client.maintenance.defragment(request).await;
+    let status = told.expect_err("files that can't be read can't be rewritten");
+    println!("{status}");
+    assert!(scene.faults.hits() > 0);
+    wait::until("the log names the store", LOG_LIMIT, || {
+        let log = scene.target.log_text();
+        let mut lines = log.lines();
+        let names = |line: &&str| line.contains("storage engine") && line.contains(STATE);
+        lines.find(names).map(drop)
+    });
+    scene.faults.disarm();
+    scene.target.kill();
+    scene.comes_back().await;
+}
+
+/// The room is used up soon: then puts are not answered in time.
+async fn refused(target: &Target, ledger: &Arc<Ledger>) -> Status {
+    let until = Instant::now() + RESUME_LIMIT;
+    for tries in 0.. {
+        if let Err(status) = put(target, ledger, &format!("full {tries}")).await {
+            return status;
+        }
+        assert!(Instant::now() < until, "never full");
+    }
+    unreachable!("the time is over long before the tries are")
+}
+
+/// Puts are answered again; where the storage engine does not take up its work, the process ends by itself,
+/// says so, and a start brings it back.
+async fn come_back_or_end(target: &mut Target, ledger: &Arc<Ledger>) {
+    let until = Instant::now() + RESUME_LIMIT;
+    let mut client = target.client().await;
+    for tries in 0.. {
+        let value = format!("room {tries}");
+        let Err(status) = load::put(&mut client, ledger, &value).await else {
+            return;
+        };
+        if target.has_ended() {
+            let (_, line) = target.wait_end();
+            println!("{line}");
+            assert_names(&line, STATE, "No space left on device");
+            return target.restart();
+        }
+        assert!(Instant::now() < until, "still refused: {status}");
+    }
 }
 
 /// Puts are answered again.

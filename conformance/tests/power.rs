@@ -49,7 +49,7 @@ async fn lose_power(disk: &Disk, target: &mut Target, rounds: u64) -> Result<(),
             run.kill_starts(target);
         }
         let took = target.try_restart().map_err(|log| vec![log])?;
-        restarts.note(took);
+        restarts.note(took, target.pid());
         let seen = run.check(target).await?;
         println!("round {round}: restart {took:?}, {seen:?}");
     }

@@ -14,6 +14,7 @@ use crate::{
     lanes::{Answer, Handback, Returns},
     nudge::Nudge,
     observer::Observer as _,
+    room::Room,
     state_machine::{Position, Positions},
     types::{Entry, EntryPayload, StoredMembership},
 };
@@ -22,6 +23,7 @@ use prost::Message as _;
 use std::{
     collections::VecDeque,
     io,
+    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -185,11 +187,15 @@ pub(crate) struct ApplyWorker {
     pub(crate) nudge: Nudge,
     pub(crate) faults: FaultLine,
     pub(crate) views: Views,
+    /// Where the state is: its disk may be full.
+    pub(crate) state_dir: PathBuf,
 }
 
 impl ApplyWorker {
     /// Starts the thread.
-    pub(crate) fn start(self) -> io::Result<(JobSender, JoinHandle<()>)> {
+    pub(crate) fn start(mut self) -> io::Result<(JobSender, JoinHandle<()>)> {
+        let mut room = Room::new(self.state_dir.clone(), self.flow.clone());
+        self.machine.on_no_room(move |full| room.wait(full));
         let (jobs, receiver) = sync_channel(JOBS_MAX);
         let faults = self.faults.clone();
         let sender = JobSender {

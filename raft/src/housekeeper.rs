@@ -11,6 +11,7 @@ use crate::{
     flow::{FaultLine, Flow},
     nudge::{Nudge, Wakes},
     observer::Observer as _,
+    room::FULL_DISK_RETRY,
     scrub::Scrub,
     state_machine::Positions,
 };
@@ -108,6 +109,7 @@ impl Housekeeper {
                 let keeping = Keeping {
                     scrub: Scrub::new(self.rules.compaction_batch, self.rules.compaction_sleep),
                     purged: 0,
+                    flush_retry: None,
                     defragmenting: None,
                     house: self,
                 };
@@ -132,6 +134,8 @@ struct Keeping {
     scrub: Scrub,
     /// The last index the log was told to purge, plus one.
     purged: u64,
+    /// A flush that found no room is owed: when to try it again.
+    flush_retry: Option<Instant>,
     defragmenting: Option<Defragmenting>,
 }
 
@@ -166,14 +170,23 @@ impl Keeping {
     }
 
     fn flush_if_due(&mut self) -> Result<(), Fault> {
-        if self.flush_is_due() {
-            self.flush()
-        } else {
-            Ok(())
+        if !self.flush_is_due() {
+            return Ok(());
+        }
+        match self.flush() {
+            Err(full @ Fault::NoRoom(_)) => {
+                tracing::warn!(error = %full, "the state can't be flushed: trying again each second");
+                self.flush_retry = Some(Instant::now() + FULL_DISK_RETRY);
+                Ok(())
+            }
+            result => result,
         }
     }
 
     fn flush_is_due(&self) -> bool {
+        if let Some(retry) = self.flush_retry {
+            return retry <= Instant::now();
+        }
         let entries_max = self
             .house
             .rules
@@ -192,6 +205,7 @@ impl Keeping {
         // The mark first: the flush covers it, and maybe more.
         let applied = self.house.positions.applied.lock().clone();
         self.house.flusher.flush()?;
+        self.flush_retry = None;
         self.house.faults.state_flushed(started.elapsed());
         let Some(mark) = applied.mark else {
             return Ok(());
@@ -262,7 +276,14 @@ impl Keeping {
         let begun = Instant::now();
         self.scrub_all()?;
         self.drop_old_views()?;
-        self.flush()?;
+        match self.flush() {
+            Err(full @ Fault::NoRoom(_)) => {
+                self.flush_retry = Some(Instant::now() + FULL_DISK_RETRY);
+                answer(waiters, &Err(full));
+                return Ok(());
+            }
+            result => result?,
+        }
         let (flusher, nudge) = (self.house.flusher.clone(), self.house.nudge.clone());
         let (done, result) = sync_channel(1);
         let thread = std::thread::Builder::new()

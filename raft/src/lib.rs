@@ -24,6 +24,7 @@ pub mod observer;
 pub mod options;
 mod read_index;
 pub mod reply;
+mod room;
 mod runtime;
 mod scrub;
 mod state_machine;

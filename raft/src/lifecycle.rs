@@ -27,6 +27,7 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::{
     io,
+    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -178,7 +179,7 @@ impl Common {
         }
     }
 
-    fn worker(&self, machine: StateMachine, nudge: Nudge) -> ApplyWorker {
+    fn worker(&self, machine: StateMachine, nudge: Nudge, state_dir: PathBuf) -> ApplyWorker {
         ApplyWorker {
             machine,
             reads: self.reads.clone(),
@@ -189,6 +190,7 @@ impl Common {
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
+            state_dir,
         }
     }
 }
@@ -279,7 +281,8 @@ fn start_house(
         |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
     let flusher = machine.flusher();
     let nudge = keeping.nudge.clone();
-    let started = common.worker(machine, nudge.clone()).start();
+    let state_dir = options.storage.path.clone();
+    let started = common.worker(machine, nudge.clone(), state_dir).start();
     let (worker, worker_thread) = started.inspect_err(|_| log.close()).map_err(no_thread)?;
     let housekeeper = Housekeeper {
         rules: Rules {

@@ -43,6 +43,9 @@ pub enum Fault {
     /// The storage engine failed.
     #[error("storage engine: {0}")]
     Backend(String),
+    /// The disk is full. Nothing was changed: the same can be tried again.
+    #[error("storage engine: {0}. Make room on this disk: what is acknowledged is safe")]
+    NoRoom(String),
     /// Stored bytes can't be what was written.
     #[error("corrupt data in {place}: {detail}")]
     Corrupt {

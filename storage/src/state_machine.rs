@@ -91,6 +91,12 @@ impl StateMachine {
         self.writer.cluster.membership.clone()
     }
 
+    /// What to do when the disk is full: `wait` waits as long as it likes and says
+    /// whether to try again. Without it a full disk is a fault like any other.
+    pub fn on_no_room(&mut self, wait: impl FnMut(&Fault) -> bool + Send + 'static) {
+        self.writer.wait_for_room = Box::new(wait);
+    }
+
     /// Applies a chunk: one write batch with data, applied mark and digest,
     /// then one published view. Deterministic. A fault leaves the store to be
     /// reopened, never half applied.

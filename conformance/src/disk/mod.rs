@@ -1,3 +1,8 @@
 //! Disks that fail, are full, are slow, or hold other bytes than were written.
 
+pub mod answers;
+pub mod dataset;
 pub mod faults;
+pub mod log;
+pub mod space;
+pub mod verdict;

@@ -1,5 +1,6 @@
 //! How long restarts take.
 
+use crate::measure::proc::cpu_secs;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ const LIMIT_MS: u64 = 20_000;
 #[derive(Default)]
 pub struct Restarts {
     took: Vec<Duration>,
+    cpu: Vec<Duration>,
 }
 
 impl Restarts {
-    /// One more.
-    pub fn note(&mut self, took: Duration) {
+    /// One more: so much time has passed, and of a process that has just begun.
+    pub fn note(&mut self, took: Duration, pid: u32) {
         self.took.push(took);
+        // On a machine that does other things, too, this is what the server itself needs.
+        self.cpu.push(Duration::from_secs_f64(cpu_secs(pid)));
     }
 
     /// Each was within `STERNPOST_RESTART_MS` (default 20000).
@@ -31,15 +35,15 @@ impl Restarts {
 
 impl fmt::Display for Restarts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut took = self.took.clone();
-        took.sort_unstable();
-        let median = took.get(took.len() / 2).copied().unwrap_or_default();
-        let longest = took.last().copied().unwrap_or_default();
-        let count = took.len();
-        write!(
-            f,
-            "{count} restarts: median {median:?}, longest {longest:?}"
-        )
+        write!(f, "{} restarts", self.took.len())?;
+        for (what, times) in [("", &self.took), ("CPU ", &self.cpu)] {
+            let mut times = times.clone();
+            times.sort_unstable();
+            let median = times.get(times.len() / 2).copied().unwrap_or_default();
+            let longest = times.last().copied().unwrap_or_default();
+            write!(f, ", {what}median {median:?}, longest {longest:?}")?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@ mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 #[cfg(feature = "rocksdb")]
+mod rocks_fault;
+#[cfg(feature = "rocksdb")]
 mod rocks_options;
 
 pub(crate) use batch::WriteBatch;

@@ -3,7 +3,11 @@
 //! Its own log is off: the raft log is replayed instead. A crash goes back to
 //! the last flush, of all families together.
 
-use super::{Backend, EngineSizes, Read, Scan, WriteBatch, rocks_options};
+use super::{
+    Backend, EngineSizes, Read, Scan, WriteBatch,
+    rocks_fault::{check_current, fault, fault_at_open},
+    rocks_options,
+};
 use crate::{error::Fault, options::StorageOptions, schema::Family};
 use rocksdb::{
     BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB, DBPinnableSlice,
@@ -30,20 +34,18 @@ struct Database {
     unflushed_bytes: AtomicU64,
 }
 
-fn fault(error: rocksdb::Error) -> Fault {
-    Fault::Backend(error.to_string())
-}
-
 impl Rocks {
     /// Opens or creates the database.
     pub(crate) fn open(options: &StorageOptions) -> Result<Self, Fault> {
         std::fs::create_dir_all(&options.path).map_err(|error| {
             Fault::Backend(format!("creating {}: {error}", options.path.display()))
         })?;
+        check_current(&options.path)?;
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let db_options = rocks_options::database(&cache);
         let families = rocks_options::families(options, &cache);
-        let db = DB::open_cf_descriptors(&db_options, &options.path, families).map_err(fault)?;
+        let db = DB::open_cf_descriptors(&db_options, &options.path, families)
+            .map_err(|error| fault_at_open(&options.path, error))?;
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
         let database = Database {
@@ -191,11 +193,24 @@ impl Backend for Rocks {
         // not exclusive, so that automatic compactions go on beside it.
         options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         options.set_exclusive_manual_compaction(false);
+        // Counted for the database as a whole, under its default family.
+        let db = &self.database.db;
+        let failed = || {
+            db.property_int_value(properties::BACKGROUND_ERRORS)
+                .map_err(fault)
+        };
+        let failed_before = failed()?;
         for family in Family::ALL {
             let handle = self.database.family(family);
             self.database
                 .db
                 .compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        // The call itself says nothing.
+        if failed()? > failed_before {
+            let log = self.database.db.path().join("LOG");
+            let text = format!("files can't be rewritten: {} says why", log.display());
+            return Err(Fault::Backend(text));
         }
         Ok(())
     }

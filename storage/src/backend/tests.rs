@@ -169,3 +169,26 @@ fn prefix_ends() {
     assert_eq!(prefix_end(b"\xff\xff"), None);
     assert_eq!(prefix_end(b""), None);
 }
+
+#[test]
+fn files_that_can_not_be_rewritten_are_told_of() {
+    let directory = TempDir::new().unwrap();
+    let backend = Rocks::open(&options(directory.path())).unwrap();
+    for key in ["a", "b"] {
+        write(&backend, &[(key, Some("1"))]);
+        backend.flush().unwrap();
+    }
+    backend.compact_files().unwrap();
+    write(&backend, &[("a", Some("2"))]);
+    backend.flush().unwrap();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[0] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let told = backend.compact_files().unwrap_err().to_string();
+    assert!(told.contains("LOG says why"), "{told}");
+}

@@ -24,7 +24,12 @@ pub(crate) struct Writer {
     pub counts: Counts,
     pub state: StateRow,
     pub cluster: ClusterState,
+    /// Whether to try again on a full disk.
+    pub wait_for_room: WaitForRoom,
 }
+
+/// Asked when the disk is full: waits, and says whether to try again.
+pub(crate) type WaitForRoom = Box<dyn FnMut(&Fault) -> bool + Send>;
 
 impl Writer {
     /// Loads what the store keeps at hand; a new store gets its format.
@@ -46,6 +51,7 @@ impl Writer {
             counts,
             state,
             cluster,
+            wait_for_room: Box::new(|_| false),
         })
     }
 
@@ -75,7 +81,13 @@ impl Writer {
             |key| key.extend_from_slice(meta::STATE),
             |value| state.encode(value),
         );
-        self.backend.write(self.overlay.changes())?;
+        loop {
+            match self.backend.write(self.overlay.changes()) {
+                Ok(()) => break,
+                Err(full @ Fault::NoRoom(_)) if (self.wait_for_room)(&full) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
         self.overlay.clear();
         Ok(())
     }

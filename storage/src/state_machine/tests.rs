@@ -1,9 +1,12 @@
 use super::*;
 use crate::{
     EntryPayload, Rejection,
+    backend::{EngineSizes, Read, Scan, WriteBatch},
     fixture::{Store, command, put_request, range_request},
     ids::LeaseId,
+    schema::Family,
 };
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use sternpost_proto::{
     etcdserverpb as pb,
     internal::{LeaseGrant, command::Verb},
@@ -380,4 +383,100 @@ fn scrub_steps_are_bounded_and_end() {
     assert!(store.view().scrubbed());
     assert_eq!(store.compact(40), Err(Rejection::Compacted));
     assert_eq!(store.list("k", "", 40), [("k".to_owned(), "38".to_owned())]);
+}
+
+/// An engine in memory whose disk is full for the next writes.
+struct Full {
+    memory: Memory,
+    refusals: AtomicUsize,
+}
+
+impl Read for Full {
+    fn get(&self, family: Family, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool, Fault> {
+        self.memory.get(family, key, found)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        from: &[u8],
+        until: Option<&[u8]>,
+    ) -> Result<Box<dyn Scan + 'a>, Fault> {
+        self.memory.scan(family, from, until)
+    }
+}
+
+impl Backend for Full {
+    fn snapshot(&self) -> Arc<dyn Read> {
+        self.memory.snapshot()
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<(), Fault> {
+        let less = |left: usize| left.checked_sub(1);
+        match self.refusals.fetch_update(Relaxed, Relaxed, less) {
+            Ok(_) => Err(Fault::NoRoom("full".to_owned())),
+            Err(_) => self.memory.write(batch),
+        }
+    }
+
+    fn flush(&self) -> Result<(), Fault> {
+        self.memory.flush()
+    }
+
+    fn compact_files(&self) -> Result<(), Fault> {
+        self.memory.compact_files()
+    }
+
+    fn sizes(&self) -> Result<EngineSizes, Fault> {
+        self.memory.sizes()
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        self.memory.unflushed_bytes()
+    }
+
+    fn write_stalled(&self) -> bool {
+        self.memory.write_stalled()
+    }
+}
+
+#[test]
+fn a_chunk_that_finds_no_room_waits_and_is_written_once() {
+    let all = entries(&mut Store::memory());
+    let mut roomy = StateMachine::in_memory();
+    roomy.apply_batch(&all).unwrap();
+    let backend = Arc::new(Full {
+        memory: Memory::default(),
+        refusals: AtomicUsize::new(0),
+    });
+    let mut full = StateMachine::on(backend.clone()).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    full.on_no_room(move |fault| {
+        assert!(matches!(fault, Fault::NoRoom(_)), "{fault}");
+        count.fetch_add(1, Relaxed);
+        true
+    });
+    let reads = full.read_handle();
+    backend.refusals.store(3, Relaxed);
+    full.apply_batch(&all).unwrap();
+    assert_eq!(asked.load(Relaxed), 3);
+    let (one, other) = (reads.view(), roomy.read_handle().view());
+    assert_eq!(one.hash_all().unwrap(), other.hash_all().unwrap());
+    assert_eq!(one.applied(), other.applied());
+}
+
+#[test]
+fn a_chunk_that_need_not_wait_for_room_is_a_fault() {
+    let all = entries(&mut Store::memory());
+    let backend = Arc::new(Full {
+        memory: Memory::default(),
+        refusals: AtomicUsize::new(0),
+    });
+    let mut full = StateMachine::on(backend.clone()).unwrap();
+    backend.refusals.store(1, Relaxed);
+    assert!(matches!(full.apply_batch(&all), Err(Fault::NoRoom(_))));
+    // The state at hand is not the one on disk any more.
+    assert!(matches!(full.apply_batch(&all), Err(Fault::Backend(_))));
+    assert_eq!(full.read_handle().view().revision(), 1);
 }
