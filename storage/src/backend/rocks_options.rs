@@ -37,7 +37,13 @@ const TARGET_FILE_BYTES: u64 = 32 << 20;
 const LEVEL_BASE_BYTES: u64 = 128 << 20;
 const OPEN_FILES_MAX: i32 = 1000;
 const BYTES_PER_SYNC: u64 = 1 << 20;
+/// What flushes and compactions may write. Fixed: a limiter that tunes itself
+/// starts at a twentieth and grows by a twentieth in ten seconds, so that a
+/// defragment crawls and a burst of puts runs into a stall.
 const COMPACTION_BYTES_PER_SEC: i64 = 96 << 20;
+/// Small portions, so that the disk is never taken for long.
+const COMPACTION_REFILL_US: i64 = 10_000;
+const COMPACTION_FAIRNESS: i32 = 10;
 const INFO_LOG_BYTES_MAX: usize = 1 << 20;
 const INFO_LOGS_KEPT: usize = 2;
 
@@ -54,7 +60,11 @@ pub(super) fn database(cache: &Cache) -> Options {
     options.set_max_background_jobs(2);
     options.set_max_subcompactions(1);
     options.set_bytes_per_sync(BYTES_PER_SYNC);
-    options.set_auto_tuned_ratelimiter(COMPACTION_BYTES_PER_SEC, 100_000, 10);
+    options.set_ratelimiter(
+        COMPACTION_BYTES_PER_SEC,
+        COMPACTION_REFILL_US,
+        COMPACTION_FAIRNESS,
+    );
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options.set_log_level(LogLevel::Warn);
