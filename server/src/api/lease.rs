@@ -1,6 +1,6 @@
 //! Lease: grant, revoke, renew, ask.
 
-use super::status::ApiError;
+use super::{keep_alive::keep_alive, status::ApiError};
 use crate::{alarms, lease::TTL_MAX_SECS, member::Member, metrics::RequestKind};
 use futures_util::{Stream, stream};
 use std::{pin::Pin, sync::Arc, time::Instant};
@@ -89,14 +89,6 @@ impl Lease for LeaseService {
         let answer = self.leases().await?;
         Ok(Response::new(answer))
     }
-}
-
-/// Renews one lease. The header is made first, so that its revision is never
-/// newer than the renewal.
-async fn keep_alive(member: &Member, id: i64) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
-    let header = Some(member.current_header());
-    let ttl = member.renew_lease(id).await?;
-    Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
 }
 
 impl LeaseService {

@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod election;
 mod header;
+mod keep_alive;
 mod kv;
 mod lease;
 mod lock;
@@ -77,7 +78,12 @@ pub fn direct(member: &Arc<Member>) -> Direct {
     let direct = method!(direct, "/etcdserverpb.KV/Range", range);
     let direct = method!(direct, "/etcdserverpb.KV/Put", put);
     let direct = method!(direct, "/etcdserverpb.KV/DeleteRange", delete_range);
-    method!(direct, "/etcdserverpb.KV/Txn", txn)
+    let direct = method!(direct, "/etcdserverpb.KV/Txn", txn);
+    let member = member.clone();
+    direct.with_dialogue(
+        "/etcdserverpb.Lease/LeaseKeepAlive",
+        Box::new(move |requests| keep_alive::answers(member.clone(), requests)),
+    )
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The short way of hot unary calls: read the message, call the handler,
-//! answer with one frame. The general way through router and codec costs
+//! The short way of hot calls: read the message, call the handler, answer
+//! with one frame. The general way through router and codec costs
 //! about as much as all of a point read. What is not a single plain message
 //! takes the general way still, so that there is one place for odd cases.
 
 use super::body::Outbound;
-use bytes::{BufMut, Bytes, BytesMut};
+use axum::body::Body;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
-use http_body::Body;
 use http_body_util::BodyExt as _;
 use prost::Message;
 use tonic::{Request, Status};
@@ -18,13 +18,28 @@ pub const PREFIX_LEN: usize = 5;
 /// From a message to the frame of its answer.
 pub type Handler =
     Box<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
+/// From a stream of messages to that of their answers.
+pub type Dialogue = Box<dyn Fn(Body) -> Body + Send + Sync>;
 
-/// The methods that are answered this way.
+/// How a call is answered.
+pub enum Way<'a> {
+    /// One message for one.
+    Unary(&'a Handler),
+    /// Many for many.
+    Dialogue(&'a Dialogue),
+    /// By router and codec.
+    General,
+}
+
+/// The methods that are answered this way, by their paths.
 #[derive(Default)]
-pub struct Direct(Vec<(&'static str, Handler)>);
+pub struct Direct {
+    unary: Vec<(&'static str, Handler)>,
+    dialogues: Vec<(&'static str, Dialogue)>,
+}
 
 impl Direct {
-    /// Adds a method by its path.
+    /// Adds a unary method.
     pub fn with<Q, A, F>(
         mut self,
         path: &'static str,
@@ -42,20 +57,36 @@ impl Direct {
                 let message =
                     Q::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
                 let request = Request::from_parts(metadata, extensions, message);
-                frame(call(request).await?.get_ref())
+                let mut frame = BytesMut::new();
+                put_frame(call(request).await?.get_ref(), &mut frame)?;
+                Ok(frame.freeze())
             })
         });
-        self.0.push((path, handler));
+        self.unary.push((path, handler));
         self
     }
 
-    /// The handler of a request, if it can be answered this way.
-    pub fn handler(&self, path: &str, headers: &HeaderMap) -> Option<&Handler> {
-        let (_, handler) = self.0.iter().find(|(direct, _)| *direct == path)?;
-        let plain = headers
+    /// Adds a method with a stream each way.
+    pub fn with_dialogue(mut self, path: &'static str, dialogue: Dialogue) -> Self {
+        self.dialogues.push((path, dialogue));
+        self
+    }
+
+    /// How to answer a request.
+    pub fn way(&self, path: &str, headers: &HeaderMap) -> Way<'_> {
+        let compressed = headers
             .get("grpc-encoding")
-            .is_none_or(|encoding| encoding == "identity");
-        plain.then_some(handler)
+            .is_some_and(|encoding| encoding != "identity");
+        if compressed {
+            return Way::General;
+        }
+        if let Some((_, handler)) = self.unary.iter().find(|(direct, _)| *direct == path) {
+            return Way::Unary(handler);
+        }
+        match self.dialogues.iter().find(|(direct, _)| *direct == path) {
+            Some((_, dialogue)) => Way::Dialogue(dialogue),
+            None => Way::General,
+        }
     }
 }
 
@@ -70,10 +101,11 @@ pub enum Sent {
 /// Reads to the end of `body`. It must refuse messages that are too large.
 pub async fn read<B>(body: &mut B, bytes_max: usize) -> Result<Sent, Status>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
 {
     let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::from_error(error.into()))?;
         let Ok(data) = frame.into_data() else {
@@ -83,43 +115,158 @@ where
             whole = data;
             continue;
         }
+        if joined.is_empty() {
+            joined.reserve(announced(&whole).map_or(0, |(_, length)| PREFIX_LEN + length));
+            joined.extend_from_slice(&whole);
+        }
         // More than one message; the first is the only one that counts.
-        if whole.len() > bytes_max {
+        if joined.len() > bytes_max {
             break;
         }
-        let mut joined = BytesMut::with_capacity(whole.len() + data.len());
-        joined.extend_from_slice(&whole);
         joined.extend_from_slice(&data);
+    }
+    if !joined.is_empty() {
         whole = joined.freeze();
     }
-    let single = whole
-        .first_chunk()
-        .is_some_and(|&[flag, length @ ..]: &[u8; PREFIX_LEN]| {
-            flag == 0 && u32::from_be_bytes(length) as usize == whole.len() - PREFIX_LEN
-        });
-    Ok(match single {
-        true => Sent::Message(whole.slice(PREFIX_LEN..)),
-        false => Sent::Odd(whole),
+    Ok(match announced(&whole) {
+        Some((0, length)) if length == whole.len() - PREFIX_LEN => {
+            Sent::Message(whole.slice(PREFIX_LEN..))
+        }
+        _ => Sent::Odd(whole),
     })
 }
 
-fn frame(message: &impl Message) -> Result<Bytes, Status> {
+/// The flag and the length of the message that `bytes` begin with.
+fn announced(bytes: &[u8]) -> Option<(u8, usize)> {
+    let [flag, length @ ..] = *bytes.first_chunk::<PREFIX_LEN>()?;
+    Some((flag, u32::from_be_bytes(length) as usize))
+}
+
+/// Takes the next message off what has been received of a stream; `None`
+/// until it is whole.
+pub fn next_message(received: &mut BytesMut) -> Result<Option<Bytes>, Status> {
+    let Some((flag, length)) = announced(received) else {
+        return Ok(None);
+    };
+    if flag != 0 {
+        return Err(Status::internal(
+            "grpc: compressed flag set with identity or empty encoding",
+        ));
+    }
+    if received.len() < PREFIX_LEN + length {
+        return Ok(None);
+    }
+    let mut message = received.split_to(PREFIX_LEN + length);
+    message.advance(PREFIX_LEN);
+    Ok(Some(message.freeze()))
+}
+
+/// Appends a message, framed.
+pub fn put_frame(message: &impl Message, target: &mut BytesMut) -> Result<(), Status> {
     let length = message.encoded_len();
     let prefix = u32::try_from(length)
         .map_err(|_| Status::resource_exhausted("the answer takes more than 4 GiB"))?;
-    let mut bytes = BytesMut::with_capacity(PREFIX_LEN + length);
-    bytes.put_u8(0);
-    bytes.put_u32(prefix);
+    target.reserve(PREFIX_LEN + length);
+    target.put_u8(0);
+    target.put_u32(prefix);
     message
-        .encode(&mut bytes)
+        .encode(target)
         .expect("a buffer grows as much as needed");
-    Ok(bytes.freeze())
+    Ok(())
 }
+
+/// The head of a dialogue's answers.
+pub fn opened(answers: Body) -> Response<Body> {
+    let mut response = Response::new(answers);
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// An answer of one frame; its status is OK.
 pub fn response(frame: Bytes) -> Response<Outbound> {
     let mut response = Response::new(Outbound::Frame(Some(frame)));
-    let kind = HeaderValue::from_static("application/grpc");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+
+    fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![flag];
+        bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        bytes.extend(message);
+        bytes
+    }
+
+    async fn read_in_pieces(bytes: &[u8], piece: usize) -> Sent {
+        let frames: Vec<_> = bytes
+            .chunks(piece)
+            .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
+        let mut body = StreamBody::new(stream::iter(frames));
+        read(&mut body, 1000).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_plain_message_is_found_however_it_is_cut() {
+        let bytes = framed(0, b"a message");
+        for piece in 1..=bytes.len() {
+            match read_in_pieces(&bytes, piece).await {
+                Sent::Message(message) => assert_eq!(&message[..], b"a message"),
+                Sent::Odd(_) => panic!("pieces of {piece}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_left_to_the_general_way() {
+        let two = [framed(0, b"one"), framed(0, b"two")].concat();
+        let cut = &framed(0, b"cut off")[..9];
+        for bytes in [&two[..], cut, &framed(1, b"compressed"), &[0, 0], &[]] {
+            match read_in_pieces(bytes, 4).await {
+                Sent::Message(_) => panic!("{bytes:?}"),
+                Sent::Odd(kept) => assert_eq!(kept, bytes),
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_of_messages_is_taken_apart_however_it_comes() {
+        let messages: [&[u8]; 3] = [b"first", b"", b"third"];
+        let bytes: Vec<u8> = messages.iter().flat_map(|m| framed(0, m)).collect();
+        let (mut received, mut taken) = (BytesMut::new(), Vec::new());
+        for byte in bytes {
+            received.put_u8(byte);
+            taken.extend(next_message(&mut received).unwrap());
+        }
+        assert_eq!(taken, messages);
+        received.extend_from_slice(&framed(1, b"compressed"));
+        assert!(next_message(&mut received).is_err());
+    }
+
+    #[test]
+    fn compressed_calls_and_others_take_the_general_way() {
+        let direct = Direct::default()
+            .with("/unary", async |request: Request<String>| {
+                Ok(tonic::Response::new(request.into_inner()))
+            })
+            .with_dialogue("/dialogue", Box::new(|requests| requests));
+        let mut headers = HeaderMap::new();
+        assert!(matches!(direct.way("/unary", &headers), Way::Unary(_)));
+        assert!(matches!(
+            direct.way("/dialogue", &headers),
+            Way::Dialogue(_)
+        ));
+        assert!(matches!(direct.way("/other", &headers), Way::General));
+        headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+        assert!(matches!(direct.way("/unary", &headers), Way::General));
+    }
 }

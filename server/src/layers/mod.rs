@@ -8,7 +8,7 @@ mod direct;
 mod frames;
 mod health;
 
-pub use direct::Direct;
+pub use direct::{Direct, next_message, put_frame};
 pub use health::service as health_service;
 
 use crate::{
@@ -20,7 +20,7 @@ use axum::Router;
 use body::{CallBody, Inbound, Outbound};
 use bytes::Bytes;
 use call::Ticket;
-use direct::Sent;
+use direct::{Sent, Way};
 use http::{Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 use http_body::Body;
 use std::{
@@ -143,12 +143,16 @@ impl Calls {
             return status.into_http().map(Outbound::Page);
         }
         let deadline = call::timeout(request.headers()).map(|time| Instant::now() + time);
-        let direct = self.direct.handler(&method.path, request.headers());
+        let way = self.direct.way(&method.path, request.headers());
         let request = request.map(|body| Inbound::new(body, method, self.receive_max));
         let answer = async {
-            match direct {
-                Some(handler) => self.answer_directly(handler, request).await,
-                None => Ok(self.route(request).await),
+            match way {
+                Way::Unary(handler) => self.answer_directly(handler, request).await,
+                Way::Dialogue(dialogue) => {
+                    let answers = dialogue(axum::body::Body::new(request.into_body()));
+                    Ok(Answered::Routed(direct::opened(answers)))
+                }
+                Way::General => Ok(self.route(request).await),
             }
         };
         let answered = match deadline {

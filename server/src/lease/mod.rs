@@ -115,21 +115,27 @@ impl Leases {
 impl Member {
     /// Renews a lease; 0 if there is none. The common case answers at once.
     pub async fn renew_lease(&self, id: i64) -> Result<i64, ApiError> {
-        if let Some(term) = self.counting_term() {
-            match self.leases.countdown.renew(id, self.leases.now_us()) {
-                Renewal::Renewed(ttl_secs) => {
-                    self.metrics.lease.renewed.inc();
-                    return Ok(ttl_secs);
-                }
-                // Unless it was asked while a term ended.
-                Renewal::Unknown if self.counting_term() == Some(term) => return Ok(0),
-                Renewal::Unknown
-                | Renewal::Expired
-                | Renewal::Checkpointing
-                | Renewal::Checkpointed => {}
-            }
+        match self.renew_lease_now(id) {
+            Some(ttl_secs) => Ok(ttl_secs),
+            None => Box::pin(self.renew_lease_slowly(id)).await,
         }
-        Box::pin(self.renew_lease_slowly(id)).await
+    }
+
+    /// The same if there is nothing to wait for.
+    pub fn renew_lease_now(&self, id: i64) -> Option<i64> {
+        let term = self.counting_term()?;
+        match self.leases.countdown.renew(id, self.leases.now_us()) {
+            Renewal::Renewed(ttl_secs) => {
+                self.metrics.lease.renewed.inc();
+                Some(ttl_secs)
+            }
+            // Unless it was asked while a term ended.
+            Renewal::Unknown if self.counting_term() == Some(term) => Some(0),
+            Renewal::Unknown
+            | Renewal::Expired
+            | Renewal::Checkpointing
+            | Renewal::Checkpointed => None,
+        }
     }
 
     /// Microseconds left and granted seconds, `None` if there is no such lease.
