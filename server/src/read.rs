@@ -13,7 +13,7 @@ use sternpost_storage::ReadView;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 /// Keys that are read on the RPC thread: about as long as the answer takes to
@@ -25,6 +25,9 @@ const POOL_BYTES_MAX: u64 = 256 << 20;
 const POOL_UNIT_BYTES: u64 = 4 << 10;
 /// A value is taken to be at least this long when a read's size is estimated.
 const KEY_BYTES_MIN: u64 = 256;
+/// How long a read waits for the budget. Then it goes on without: clients
+/// that don't take their answers must not keep others from theirs.
+const BUDGET_PATIENCE: Duration = Duration::from_secs(2);
 /// The rest before a read index is asked for again.
 const READ_INDEX_RETRY_EVERY: Duration = Duration::from_millis(20);
 
@@ -34,62 +37,86 @@ pub struct ReadPool {
     bytes: Arc<Semaphore>,
 }
 
-/// The right to run one long read.
-pub struct Permit {
-    _thread: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+/// Memory of a long read, held until its answer is sent.
+pub struct Held {
+    /// Nothing after a wait that was too long.
+    bytes: Option<OwnedSemaphorePermit>,
 }
 
 impl ReadPool {
-    /// A pool of two threads per core.
+    /// A pool of a thread per core.
     pub fn new() -> Self {
-        let threads = 2 * available_parallelism().map_or(1, usize::from);
-        let units =
-            usize::try_from(POOL_BYTES_MAX / POOL_UNIT_BYTES).unwrap_or(Semaphore::MAX_PERMITS);
+        let threads = available_parallelism().map_or(1, usize::from);
         Self {
             threads: Arc::new(Semaphore::new(threads)),
-            bytes: Arc::new(Semaphore::new(units)),
+            bytes: Arc::new(Semaphore::new(units(POOL_BYTES_MAX) as usize)),
         }
     }
 
-    /// Waits for a place for a read of about so many bytes. One that alone
+    /// Runs a long read of about so many bytes on the pool. One that alone
     /// exceeds the budget gets all of it.
-    pub async fn permit(&self, bytes: u64) -> Permit {
-        let units =
-            u32::try_from(bytes.min(POOL_BYTES_MAX).div_ceil(POOL_UNIT_BYTES)).unwrap_or(u32::MAX);
-        // Bytes first: a read that waits for them must not keep a thread.
-        let open = "the pool's semaphores are never closed";
-        let bytes = self
-            .bytes
-            .clone()
-            .acquire_many_owned(units)
-            .await
-            .expect(open);
-        let thread = self.threads.clone().acquire_owned().await.expect(open);
-        Permit {
-            _thread: thread,
-            _bytes: bytes,
-        }
-    }
-
-    /// Runs a long read on the pool.
     pub async fn run<T: Send + 'static>(
         &self,
         bytes: u64,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let permit = self.permit(bytes).await;
-        // If the caller goes away the read goes on to its end, permit in hand.
+        let (result, _) = self.run_held(bytes, move || (read(), 0)).await?;
+        Ok(result)
+    }
+
+    /// The same for a read that says how many bytes its result takes: they
+    /// stay charged as long as what is returned beside it lives.
+    pub async fn run_held<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        read: impl FnOnce() -> (T, u64) + Send + 'static,
+    ) -> Result<(T, Held), ApiError> {
+        // Bytes first: a read that waits for them must not keep a thread.
+        let open = "the pool's semaphores are never closed";
+        let budget = self.bytes.clone();
+        let charge = budget.clone().acquire_many_owned(units(bytes));
+        let mut held = Held {
+            bytes: match timeout(BUDGET_PATIENCE, charge).await {
+                Ok(charged) => Some(charged.expect(open)),
+                Err(_elapsed) => None,
+            },
+        };
+        let thread = self.threads.clone().acquire_owned().await.expect(open);
+        // If the caller goes away the read goes on to its end, permits in hand.
         let done = spawn_blocking(move || {
-            let result = read();
-            drop(permit);
-            result
+            let (result, bytes) = read();
+            drop(thread);
+            held.charge(&budget, bytes);
+            (result, held)
         });
         done.await.map_err(|error| {
             tracing::error!(%error, "a long read ended without a result");
             ApiError::Stopped
         })
     }
+}
+
+impl Held {
+    /// Charges what a result takes beyond the estimate, as far as there is
+    /// room: the next reads wait for it.
+    fn charge(&mut self, budget: &Arc<Semaphore>, bytes: u64) {
+        let charged = self.bytes.as_ref().map_or(0, |bytes| bytes.num_permits());
+        let more = (units(bytes) as usize).saturating_sub(charged);
+        let more = more.min(budget.available_permits());
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        if let Ok(more) = budget.clone().try_acquire_many_owned(more) {
+            match &mut self.bytes {
+                Some(bytes) => bytes.merge(more),
+                None => self.bytes = Some(more),
+            }
+        }
+    }
+}
+
+/// Bytes in the pool's unit, not above its budget.
+fn units(bytes: u64) -> u32 {
+    let units = bytes.min(POOL_BYTES_MAX).div_ceil(POOL_UNIT_BYTES);
+    u32::try_from(units).unwrap_or(u32::MAX)
 }
 
 /// How much a read may take.
@@ -144,21 +171,44 @@ impl Member {
         &self,
         request: pb::RangeRequest,
     ) -> Result<(pb::RangeResponse, i64), ApiError> {
+        let finish = |answer, revision| ((answer, revision), 0);
+        let (answered, _) = self.range_with(request, finish).await?;
+        Ok(answered)
+    }
+
+    /// The same, finished where it was read. `finish` says how many bytes its
+    /// result takes; a long one stays charged to the pool as long as what is
+    /// returned beside it lives.
+    pub async fn range_with<T: Send + 'static>(
+        &self,
+        request: pb::RangeRequest,
+        finish: impl FnOnce(pb::RangeResponse, i64) -> (T, u64) + Send + 'static,
+    ) -> Result<(T, Option<Held>), ApiError> {
         if !request.serializable {
             self.read_index().await?;
         }
         let bytes = {
             let view = self.node.reads().view();
             match range_weight(&view, &request)? {
-                Weight::Inline => return timed_range(&self.metrics, &view, &request),
+                Weight::Inline => {
+                    let (answer, revision) = timed_range(&self.metrics, &view, &request)?;
+                    return Ok((finish(answer, revision).0, None));
+                }
                 Weight::Keys(keys) => keys.saturating_mul(self.bytes_per_key(&view)),
             }
         };
         // The view is taken when the read begins: one that waits pins nothing.
         let reads = self.node.reads().clone();
         let metrics = self.metrics.clone();
-        let read = move || timed_range(&metrics, &reads.view(), &request);
-        Box::pin(self.pool.run(bytes, read)).await?
+        let read = move || match timed_range(&metrics, &reads.view(), &request) {
+            Ok((answer, revision)) => {
+                let (result, bytes) = finish(answer, revision);
+                (Ok(result), bytes)
+            }
+            Err(error) => (Err(error), 0),
+        };
+        let (result, held) = Box::pin(self.pool.run_held(bytes, read)).await?;
+        Ok((result?, Some(held)))
     }
 
     /// Answers a checked transaction of ranges only; its header is unset.
@@ -275,4 +325,33 @@ fn is_serializable(request: &pb::TxnRequest) -> bool {
     branches(request)
         .filter_map(as_range)
         .all(|range| range.serializable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_result_is_charged_until_it_is_let_go() {
+        let pool = ReadPool::new();
+        let all = pool.bytes.available_permits();
+        let estimate = POOL_UNIT_BYTES;
+        let actual = 10 * POOL_UNIT_BYTES;
+        let ((), held) = pool.run_held(estimate, move || ((), actual)).await.unwrap();
+        assert_eq!(pool.bytes.available_permits(), all - 10);
+        drop(held);
+        assert_eq!(pool.bytes.available_permits(), all);
+        // One that alone is above the budget runs, and what comes after it
+        // waits, but not for ever.
+        let (first, held) = pool
+            .run_held(2 * POOL_BYTES_MAX, || ("first", 0))
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let second = pool.run(estimate, || "second").await.unwrap();
+        assert_eq!((first, second), ("first", "second"));
+        assert!(begun.elapsed() >= BUDGET_PATIENCE);
+        drop(held);
+        assert_eq!(pool.bytes.available_permits(), all);
+    }
 }

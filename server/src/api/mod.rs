@@ -10,6 +10,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod range_pieces;
 mod range_stream;
 pub mod status;
 pub mod validate;
@@ -75,7 +76,11 @@ pub fn direct(member: &Arc<Member>) -> Direct {
         }};
     }
     let direct = Direct::default();
-    let direct = method!(direct, "/etcdserverpb.KV/Range", range);
+    let ranges = kv.clone();
+    let direct = direct.with_framed("/etcdserverpb.KV/Range", move |request| {
+        let kv = ranges.clone();
+        async move { kv.range_framed(request).await }
+    });
     let direct = method!(direct, "/etcdserverpb.KV/Put", put);
     let direct = method!(direct, "/etcdserverpb.KV/DeleteRange", delete_range);
     let direct = method!(direct, "/etcdserverpb.KV/Txn", txn);

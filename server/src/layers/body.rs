@@ -1,7 +1,7 @@
 //! Bodies on their way in and out of a call: counted, limited, and ended at
 //! the deadline.
 
-use super::{call::Ticket, frames::Frames};
+use super::{call::Ticket, direct::Framed, frames::Frames};
 use crate::{
     api::status::{ApiError, message_too_large},
     metrics::Method,
@@ -88,19 +88,19 @@ pub enum Outbound {
     Page(axum::body::Body),
     /// The answer of a call.
     Call(CallBody),
-    /// One frame to send, then the status: it went well.
-    Frame(Option<Bytes>),
+    /// One message to send, then the status: it went well.
+    Framed(Framed),
     /// All is said.
     Nothing,
 }
 
 impl Outbound {
     fn next(&mut self) -> Option<Frame<Bytes>> {
-        let Self::Frame(frame) = self else {
+        let Self::Framed(answer) = self else {
             return None;
         };
-        Some(match frame.take() {
-            Some(frame) => Frame::data(frame),
+        Some(match answer.next() {
+            Some(piece) => Frame::data(piece),
             None => {
                 *self = Self::Nothing;
                 let ok = HeaderValue::from_static("0");
@@ -225,7 +225,7 @@ impl Body for Outbound {
         match &mut *self {
             Self::Page(body) => Pin::new(body).poll_frame(cx),
             Self::Call(call) => call.poll(cx),
-            Self::Frame(_) | Self::Nothing => Poll::Ready(self.next().map(Ok)),
+            Self::Framed(_) | Self::Nothing => Poll::Ready(self.next().map(Ok)),
         }
     }
 
@@ -233,7 +233,7 @@ impl Body for Outbound {
         match self {
             Self::Page(body) => body.is_end_stream(),
             Self::Call(call) => call.ended,
-            Self::Frame(_) => false,
+            Self::Framed(_) => false,
             Self::Nothing => true,
         }
     }
@@ -242,7 +242,7 @@ impl Body for Outbound {
         match self {
             Self::Page(body) => body.size_hint(),
             Self::Call(call) => call.body.size_hint(),
-            Self::Frame(frame) => SizeHint::with_exact(frame.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Framed(answer) => SizeHint::with_exact(answer.len() as u64),
             Self::Nothing => SizeHint::with_exact(0),
         }
     }

@@ -10,14 +10,51 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 use prost::Message;
+use std::collections::VecDeque;
 use tonic::{Request, Status};
 
 /// The flag and the length before each message.
 pub const PREFIX_LEN: usize = 5;
 
-/// From a message to the frame of its answer.
+/// An answer as it goes on the wire: prefix and message, in pieces.
+#[derive(Default)]
+pub struct Framed {
+    pieces: VecDeque<Bytes>,
+    /// Kept until the last piece is sent, or nobody wants it any more.
+    held: Option<Box<dyn Send + Sync>>,
+}
+
+impl Framed {
+    /// Of pieces that were encoded already; `held` goes when they have gone.
+    pub fn new(pieces: VecDeque<Bytes>, held: Option<Box<dyn Send + Sync>>) -> Self {
+        Self { pieces, held }
+    }
+
+    /// Of a small message.
+    pub fn of(message: &impl Message) -> Result<Self, Status> {
+        let mut bytes = BytesMut::new();
+        put_frame(message, &mut bytes)?;
+        Ok(Self::new([bytes.freeze()].into(), None))
+    }
+
+    /// What is still to be sent.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Takes the next piece.
+    pub fn next(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.pop_front();
+        if piece.is_none() {
+            self.held = None;
+        }
+        piece
+    }
+}
+
+/// From a message to its answer.
 pub type Handler =
-    Box<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Bytes, Status>> + Send + Sync>;
+    Box<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Framed, Status>> + Send + Sync>;
 /// From a stream of messages to that of their answers.
 pub type Dialogue = Box<dyn Fn(Body) -> Body + Send + Sync>;
 
@@ -41,7 +78,7 @@ pub struct Direct {
 impl Direct {
     /// Adds a unary method.
     pub fn with<Q, A, F>(
-        mut self,
+        self,
         path: &'static str,
         call: impl Fn(Request<Q>) -> F + Clone + Send + Sync + 'static,
     ) -> Self
@@ -50,16 +87,29 @@ impl Direct {
         A: Message,
         F: Future<Output = Result<tonic::Response<A>, Status>> + Send,
     {
+        self.with_framed(path, move |request| {
+            let answer = call(request);
+            async move { Framed::of(answer.await?.get_ref()) }
+        })
+    }
+
+    /// Adds a unary method that encodes its answer itself.
+    pub fn with_framed<Q, F>(
+        mut self,
+        path: &'static str,
+        call: impl Fn(Request<Q>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: Message + Default + 'static,
+        F: Future<Output = Result<Framed, Status>> + Send,
+    {
         let handler: Handler = Box::new(move |request| {
             let call = call.clone();
             Box::pin(async move {
                 let (metadata, extensions, bytes) = request.into_parts();
                 let message =
                     Q::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
-                let request = Request::from_parts(metadata, extensions, message);
-                let mut frame = BytesMut::new();
-                put_frame(call(request).await?.get_ref(), &mut frame)?;
-                Ok(frame.freeze())
+                call(Request::from_parts(metadata, extensions, message)).await
             })
         });
         self.unary.push((path, handler));
@@ -164,14 +214,20 @@ pub fn next_message(received: &mut BytesMut) -> Result<Option<Bytes>, Status> {
 /// Appends a message, framed.
 pub fn put_frame(message: &impl Message, target: &mut BytesMut) -> Result<(), Status> {
     let length = message.encoded_len();
-    let prefix = u32::try_from(length)
-        .map_err(|_| Status::resource_exhausted("the answer takes more than 4 GiB"))?;
     target.reserve(PREFIX_LEN + length);
-    target.put_u8(0);
-    target.put_u32(prefix);
+    put_prefix(length, target)?;
     message
         .encode(target)
         .expect("a buffer grows as much as needed");
+    Ok(())
+}
+
+/// Appends what stands before a message of this length.
+pub fn put_prefix(length: usize, target: &mut BytesMut) -> Result<(), Status> {
+    let length = u32::try_from(length)
+        .map_err(|_| Status::resource_exhausted("the answer takes more than 4 GiB"))?;
+    target.put_u8(0);
+    target.put_u32(length);
     Ok(())
 }
 
@@ -184,9 +240,9 @@ pub fn opened(answers: Body) -> Response<Body> {
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// An answer of one frame; its status is OK.
-pub fn response(frame: Bytes) -> Response<Outbound> {
-    let mut response = Response::new(Outbound::Frame(Some(frame)));
+/// An answer; its status is OK.
+pub fn response(answer: Framed) -> Response<Outbound> {
+    let mut response = Response::new(Outbound::Framed(answer));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }

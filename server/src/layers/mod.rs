@@ -8,7 +8,7 @@ mod direct;
 mod frames;
 mod health;
 
-pub use direct::{Direct, next_message, put_frame};
+pub use direct::{Direct, Framed, PREFIX_LEN, next_message, put_frame, put_prefix};
 pub use health::service as health_service;
 
 use crate::{
@@ -99,8 +99,8 @@ impl Front {
 
 /// What a call came to.
 enum Answered {
-    /// One frame, and it went well.
-    Frame(Bytes),
+    /// One message, and it went well.
+    Framed(Framed),
     /// Whatever the services said.
     Routed(Response<axum::body::Body>),
 }
@@ -162,9 +162,9 @@ impl Calls {
                 .unwrap_or_else(|| Err(ApiError::ContextDeadlineExceeded.into())),
         };
         match answered {
-            Ok(Answered::Frame(frame)) => {
-                ticket.answered(frame.len());
-                direct::response(frame)
+            Ok(Answered::Framed(answer)) => {
+                ticket.answered(answer.len());
+                direct::response(answer)
             }
             Ok(Answered::Routed(response)) => {
                 let (parts, body) = response.into_parts();
@@ -202,7 +202,7 @@ impl Calls {
             Sent::Message(message) => {
                 let metadata = MetadataMap::from_headers(parts.headers);
                 let request = tonic::Request::from_parts(metadata, parts.extensions, message);
-                handler(request).await.map(Answered::Frame)
+                handler(request).await.map(Answered::Framed)
             }
             Sent::Odd(bytes) => {
                 let body = axum::body::Body::from(bytes);

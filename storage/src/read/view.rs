@@ -271,9 +271,10 @@ impl ReadView {
         Ok(HashTask::new(self.clone(), scope))
     }
 
-    /// Checksum over everything stored, member-local (etcd's Hash).
-    pub fn hash_all(&self) -> Result<u32, Fault> {
-        let mut sum = 0;
+    /// Checksum over everything stored, member-local (etcd's Hash). `rest` is
+    /// called each `step_rows` rows.
+    pub fn hash_all(&self, step_rows: usize, rest: &mut dyn FnMut()) -> Result<u32, Fault> {
+        let (mut sum, mut rows) = (0, 0);
         for family in Family::ALL {
             sum = crc32c::crc32c_append(sum, family.name().as_bytes());
             let mut scan = self.snapshot.scan(family, &[], None)?;
@@ -281,6 +282,10 @@ impl ReadView {
                 sum = crc32c::crc32c_append(sum, key);
                 sum = crc32c::crc32c_append(sum, value);
                 scan.advance()?;
+                rows += 1;
+                if rows % step_rows.max(1) == 0 {
+                    rest();
+                }
             }
         }
         Ok(sum)
