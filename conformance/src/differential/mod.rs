@@ -82,6 +82,9 @@ pub async fn run(
         let op = run.generator.draw();
         run.step(op).await?;
     }
+    while let Some(op) = run.generator.begun() {
+        run.step(op).await?;
+    }
     for op in run.generator.finish() {
         run.step(op).await?;
     }

@@ -98,7 +98,13 @@ impl Generator {
         }
     }
 
-    /// What is still to be drawn before the sequence may end.
+    /// What belongs to operations already drawn.
+    pub fn begun(&mut self) -> Option<Op> {
+        self.queue.pop_front()
+    }
+
+    /// The end of the sequence, once nothing is [begun](Self::begun): what is hashed
+    /// depends on where compactions have led.
     pub fn finish(&mut self) -> Vec<Op> {
         self.hashes();
         self.queue.push_back(Op::Settle);
