@@ -11,7 +11,7 @@ use sternpost_proto::etcdserverpb::{self as pb, range_request::SortTarget, reque
 use sternpost_raft::ReadIndexError;
 use sternpost_storage::ReadView;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
     time::{Instant, timeout, timeout_at},
 };
@@ -35,6 +35,9 @@ const READ_INDEX_RETRY_EVERY: Duration = Duration::from_millis(20);
 pub struct ReadPool {
     threads: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// Who waits for bytes. One at a time, so that only one at a time loses
+    /// its patience.
+    turn: Mutex<()>,
 }
 
 /// Memory of a long read, held until its answer is sent.
@@ -50,6 +53,7 @@ impl ReadPool {
         Self {
             threads: Arc::new(Semaphore::new(threads)),
             bytes: Arc::new(Semaphore::new(units(POOL_BYTES_MAX) as usize)),
+            turn: Mutex::default(),
         }
     }
 
@@ -74,6 +78,7 @@ impl ReadPool {
         // Bytes first: a read that waits for them must not keep a thread.
         let open = "the pool's semaphores are never closed";
         let budget = self.bytes.clone();
+        let turn = self.turn.lock().await;
         let charge = budget.clone().acquire_many_owned(units(bytes));
         let mut held = Held {
             bytes: match timeout(BUDGET_PATIENCE, charge).await {
@@ -81,6 +86,7 @@ impl ReadPool {
                 Err(_elapsed) => None,
             },
         };
+        drop(turn);
         let thread = self.threads.clone().acquire_owned().await.expect(open);
         // If the caller goes away the read goes on to its end, permits in hand.
         let done = spawn_blocking(move || {

@@ -25,6 +25,10 @@ const KEPT_MAX: usize = 64 << 10;
 const KEPT: usize = 16 << 10;
 /// Slices handed to the system at once.
 const SLICES_MAX: usize = 64;
+/// What one poll of a connection may send without being copied. A client on a
+/// fast network takes hundreds of megabytes as quickly as they are written,
+/// and the thread's other connections would wait for the last of them.
+const DIRECT_PER_POLL_MAX: usize = 512 << 10;
 
 /// A socket that is written to in large pieces. Clones share the socket.
 pub struct DeferredIo<S>(Arc<Mutex<Gathered<S>>>);
@@ -40,6 +44,8 @@ struct Gathered<S> {
     bytes: Vec<u8>,
     /// How much of `bytes` is sent already.
     sent: usize,
+    /// What was sent directly since the last push.
+    direct: usize,
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
@@ -96,6 +102,11 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.direct >= DIRECT_PER_POLL_MAX {
+            // Goes on after the others.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             let unsent = self.unsent();
             let mut all = Vec::with_capacity(SLICES_MAX.min(slices.len() + 1));
@@ -116,6 +127,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
             }
             self.emptied();
             if written > unsent {
+                self.direct += written - unsent;
                 return Poll::Ready(Ok(written - unsent));
             }
         }
@@ -129,13 +141,16 @@ impl<S: AsyncWrite + Unpin> DeferredIo<S> {
             socket,
             bytes: Vec::new(),
             sent: 0,
+            direct: 0,
         })))
     }
 
     /// Sends what has gathered, as far as the socket takes it; wakes `cx`
     /// once it takes more.
     pub fn push(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().poll_send(cx)
+        let mut gathered = self.0.lock();
+        gathered.direct = 0;
+        gathered.poll_send(cx)
     }
 }
 
@@ -235,6 +250,36 @@ mod tests {
             (&all[..4], &all[4..all.len() - 4], &all[all.len() - 4..]),
             (&b"head"[..], &large[..], &b"tail"[..])
         );
+    }
+
+    #[tokio::test]
+    async fn one_poll_sends_only_so_much() {
+        let (mut near, mut far) = pair().await;
+        let reader = tokio::spawn(async move {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            all.len()
+        });
+        let piece = vec![7; 64 << 10];
+        let (mut polls, mut total) = (0, 0);
+        while total < 8 * DIRECT_PER_POLL_MAX {
+            // As a connection is served: written to until it is pending, then pushed.
+            let written = poll_fn(|cx| {
+                let mut written = 0;
+                while let Poll::Ready(result) = Pin::new(&mut near).poll_write(cx, &piece) {
+                    written += result.unwrap();
+                }
+                near.push(cx).map(|pushed| pushed.map(|()| written))
+            })
+            .await
+            .unwrap();
+            assert!(written < DIRECT_PER_POLL_MAX + piece.len(), "{written}");
+            (polls, total) = (polls + 1, total + written);
+        }
+        assert!(polls >= 8);
+        near.shutdown().await.unwrap();
+        drop(near);
+        assert_eq!(reader.await.unwrap(), total);
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ const BYTES_PER_SYNC: u64 = 1 << 20;
 /// What flushes and compactions may write. Fixed: a limiter that tunes itself
 /// starts at a twentieth and grows by a twentieth in ten seconds, so that a
 /// defragment crawls and a burst of puts runs into a stall.
-const COMPACTION_BYTES_PER_SEC: i64 = 96 << 20;
+const COMPACTION_BYTES_PER_SEC: i64 = 64 << 20;
 /// Small portions, so that the disk is never taken for long.
 const COMPACTION_REFILL_US: i64 = 10_000;
 const COMPACTION_FAIRNESS: i32 = 10;
