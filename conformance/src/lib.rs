@@ -8,6 +8,7 @@
 //! * [`ledger`]: load with a record of what was promised, and the check after a crash;
 //! * [`power`]: a file system that can lose power;
 //! * [`disk`]: file operations that fail on cue, and damaged copies of a data directory;
+//! * [`preload`]: libraries of ours in front of the C library's calls;
 //! * [`metrics`]: the shape of a Prometheus page;
 //! * [`measure`]: what the benchmark binary reads from processes and load tools.
 
@@ -21,6 +22,7 @@ pub mod ledger;
 pub mod measure;
 pub mod metrics;
 pub mod power;
+pub mod preload;
 pub mod process;
 pub mod target;
 pub mod wait;

@@ -2,10 +2,10 @@
 //! leases for as long as it promised, and no longer.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use sternpost_conformance::client::Client;
+use sternpost_conformance::preload;
 use sternpost_conformance::target::{Kind, Plan, Target};
 use sternpost_conformance::wait;
 use sternpost_proto::etcdserverpb as pb;
@@ -104,40 +104,36 @@ fn year_is(server: &Target, at_least: i32) -> bool {
 }
 
 /// A clock of the server's that the test turns.
-struct Clock(TempDir);
+struct Clock {
+    dir: TempDir,
+    library: PathBuf,
+}
 
 impl Clock {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("the temporary directory is writable");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clock/clock.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(dir.path().join("clock.so"))
-            .arg(source)
-            .arg("-ldl")
-            .output()
-            .expect("there is a C compiler");
-        let errors = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "{errors}");
-        let clock = Self(dir);
+        let library = preload::library("clock/clock.c", dir.path());
+        let clock = Self { dir, library };
         clock.turn(0);
         clock
     }
 
     /// The command that a server is started by.
     fn environment(&self) -> [String; 3] {
-        let at = |name: &str| self.0.path().join(name).display().to_string();
         [
             "env".to_owned(),
-            format!("LD_PRELOAD={}", at("clock.so")),
-            format!("STERNPOST_CLOCK={}", at("shift")),
+            format!("LD_PRELOAD={}", self.library.display()),
+            format!(
+                "STERNPOST_CLOCK={}",
+                self.dir.path().join("shift").display()
+            ),
         ]
     }
 
     /// Seconds by which it is wrong from now on.
     fn turn(&self, seconds: i64) {
-        let next = self.0.path().join("next");
+        let next = self.dir.path().join("next");
         fs::write(&next, seconds.to_string()).expect("the temporary directory is writable");
-        fs::rename(next, self.0.path().join("shift")).expect("the same directory");
+        fs::rename(next, self.dir.path().join("shift")).expect("the same directory");
     }
 }

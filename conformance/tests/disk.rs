@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sternpost_conformance::disk::faults::{Fault, Faults};
+use sternpost_conformance::disk::room::{RESUME_LIMIT, come_back_or_end};
 use sternpost_conformance::ledger::round::Rounds;
 use sternpost_conformance::ledger::{Ledger, load};
 use sternpost_conformance::target::{Kind, Plan, Target};
@@ -14,8 +15,6 @@ use tonic::{Code, Status};
 const SEED: u64 = 6;
 const LOG: &str = "/member/wal/";
 const STATE: &str = "/member/state/";
-/// Room is looked for each second; this is for a machine that is very busy.
-const RESUME_LIMIT: Duration = Duration::from_secs(60);
 /// A line may be on its way to us still.
 const LOG_LIMIT: Duration = Duration::from_secs(20);
 
@@ -124,46 +123,18 @@ async fn a_slow_sync_only_delays() {
     scene.comes_back().await;
 }
 
-/// The same under the state: whatever finds no room waits for it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_under_the_state_only_delays() {
+/// What finds no room under `part` waits for it and says so; reads go on, what was
+/// acknowledged is there, and `goes_on` once there is room.
+async fn a_full_disk_only_delays(
+    part: &str,
+    said: &str,
+    goes_on: impl AsyncFn(&mut Target, &Arc<Ledger>),
+) {
     for fault in [Fault::Write(libc::ENOSPC), Fault::Short(libc::ENOSPC)] {
         let mut scene = Scene::new();
         let (faults, ledger) = (&scene.faults, scene.run.ledger());
         let crash = async |target: &mut Target| {
-            faults.arm(fault, STATE);
-            faults.wait_hits(3).await;
-            reads(target).await;
-            let refused = refused(target, &ledger).await;
-            println!("{fault:?}: {refused}");
-            assert_eq!(refused.message(), "etcdserver: request timed out");
-            reads(target).await;
-            faults.disarm();
-            come_back_or_end(target, &ledger).await;
-            let log = target.log_text();
-            let said = log
-                .lines()
-                .find(|line| line.contains("writes wait until there is room"));
-            assert_names(
-                said.expect("the log says so"),
-                STATE,
-                "No space left on device",
-            );
-            target.kill();
-        };
-        scene.run.load_and_crash(&mut scene.target, crash).await;
-        scene.comes_back().await;
-    }
-}
-
-/// Records wait for room; reads go on; what was acknowledged is there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_under_the_log_only_delays() {
-    for fault in [Fault::Write(libc::ENOSPC), Fault::Short(libc::ENOSPC)] {
-        let mut scene = Scene::new();
-        let (faults, ledger) = (&scene.faults, scene.run.ledger());
-        let crash = async |target: &mut Target| {
-            faults.arm(fault, LOG);
+            faults.arm(fault, part);
             // Tried again and again.
             faults.wait_hits(3).await;
             reads(target).await;
@@ -172,17 +143,33 @@ async fn a_full_disk_under_the_log_only_delays() {
             assert_eq!(refused.message(), "etcdserver: request timed out");
             reads(target).await;
             faults.disarm();
-            resumes(target, &ledger).await;
-            assert!(
-                target
-                    .log_text()
-                    .contains("the log can't grow: its records wait")
-            );
+            goes_on(target, &ledger).await;
+            let log = target.log_text();
+            let line = log.lines().find(|line| line.contains(said));
+            let line = line.expect("the log says so");
+            assert_names(line, part, "No space left on device");
             target.kill();
         };
         scene.run.load_and_crash(&mut scene.target, crash).await;
         scene.comes_back().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_the_state_only_delays() {
+    let said = "the state can't grow: writes wait until there is room";
+    let goes_on = async |target: &mut Target, ledger: &Arc<Ledger>| {
+        if let Some(line) = come_back_or_end(target, ledger).await {
+            assert_names(&line, STATE, "No space left on device");
+        }
+    };
+    a_full_disk_only_delays(STATE, said, goes_on).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_the_log_only_delays() {
+    let said = "the log can't grow: its records wait";
+    a_full_disk_only_delays(LOG, said, resumes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -285,28 +272,8 @@ async fn refused(target: &Target, ledger: &Arc<Ledger>) -> Status {
     unreachable!("the time is over long before the tries are")
 }
 
-/// Puts are answered again; where the storage engine does not take up its work, the process ends by itself,
-/// says so, and a start brings it back.
-async fn come_back_or_end(target: &mut Target, ledger: &Arc<Ledger>) {
-    let until = Instant::now() + RESUME_LIMIT;
-    let mut client = target.client().await;
-    for tries in 0.. {
-        let value = format!("room {tries}");
-        let Err(status) = load::put(&mut client, ledger, &value).await else {
-            return;
-        };
-        if target.has_ended() {
-            let (_, line) = target.wait_end();
-            println!("{line}");
-            assert_names(&line, STATE, "No space left on device");
-            return target.restart();
-        }
-        assert!(Instant::now() < until, "still refused: {status}");
-    }
-}
-
 /// Puts are answered again.
-async fn resumes(target: &Target, ledger: &Arc<Ledger>) {
+async fn resumes(target: &mut Target, ledger: &Arc<Ledger>) {
     let mut tries = 0;
     let until = Instant::now() + RESUME_LIMIT;
     while let Err(status) = put(target, ledger, &format!("room {tries}")).await {

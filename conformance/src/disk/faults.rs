@@ -4,12 +4,11 @@
 //! in for the system's calls; a page of memory that both have mapped says what
 //! fails now, and counts how often it did.
 
-use crate::{binaries, wait};
+use crate::{preload, wait};
 use std::ffi::c_int;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -40,6 +39,7 @@ pub enum Fault {
 /// The faults of one server.
 pub struct Faults {
     dir: TempDir,
+    library: PathBuf,
     control: *mut u8,
 }
 
@@ -52,16 +52,7 @@ impl Faults {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("faults-").tempdir();
         let dir = dir.expect("the temporary directory is writable");
-        let source = binaries::conformance_dir().join("faults").join("faults.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(dir.path().join("faults.so"))
-            .arg(source)
-            .arg("-ldl")
-            .output()
-            .expect("there is a C compiler");
-        let errors = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "{errors}");
+        let library = preload::library("faults/faults.c", dir.path());
         let file = File::options()
             .create_new(true)
             .read(true)
@@ -85,6 +76,7 @@ impl Faults {
         assert_ne!(control, libc::MAP_FAILED, "a page can be mapped");
         Self {
             dir,
+            library,
             control: control.cast(),
         }
     }
@@ -93,7 +85,7 @@ impl Faults {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, PathBuf)> {
         vec![
-            ("LD_PRELOAD".to_owned(), self.dir.path().join("faults.so")),
+            ("LD_PRELOAD".to_owned(), self.library.clone()),
             (
                 "STERNPOST_FAULTS".to_owned(),
                 self.dir.path().join("control"),

@@ -4,5 +4,6 @@ pub mod answers;
 pub mod dataset;
 pub mod faults;
 pub mod log;
+pub mod room;
 pub mod space;
 pub mod verdict;

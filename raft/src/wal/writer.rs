@@ -418,7 +418,8 @@ impl Writer {
         if self.here {
             return Err(Halt::Full);
         }
-        tracing::warn!(%error, "the log can't grow: its records wait until there is room");
+        let dir = self.shared.files.path_of("");
+        tracing::warn!(dir, %error, "the log can't grow: its records wait until there is room");
         let mut inner = self.shared.inner.lock();
         let until = Instant::now() + FULL_DISK_RETRY;
         while !inner.closing {
