@@ -204,12 +204,7 @@ impl Worker {
         } else {
             Shape::Flat
         };
-        Action::Write(Write {
-            guard: None,
-            then,
-            otherwise: Vec::new(),
-            shape,
-        })
+        unguarded(then, shape)
     }
 
     fn transaction(&mut self) -> Action {
@@ -229,12 +224,7 @@ impl Worker {
         } else {
             Shape::Flat
         };
-        Action::Write(Write {
-            guard: None,
-            then,
-            otherwise: Vec::new(),
-            shape,
-        })
+        unguarded(then, shape)
     }
 
     /// Reads a key, and writes it if nobody else has meanwhile.
@@ -322,4 +312,14 @@ impl Worker {
             Err(status) => Err(status),
         }
     }
+}
+
+/// Written whatever is there.
+fn unguarded(then: Vec<Op>, shape: Shape) -> Action {
+    Action::Write(Write {
+        guard: None,
+        then,
+        otherwise: Vec::new(),
+        shape,
+    })
 }
