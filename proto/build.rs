@@ -3,7 +3,7 @@
 use prost::Message as _;
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "proto/etcd/kv.proto",
     "proto/etcd/auth.proto",
     "proto/etcd/rpc.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 8] = [
     "proto/etcd/v3election.proto",
     "proto/internal/command.proto",
     "proto/internal/raft.proto",
+    "proto/internal/snapshot.proto",
     "proto/internal/state.proto",
 ];
 
