@@ -13,6 +13,7 @@ use crate::{
     observer::Observer as _,
     room::FULL_DISK_RETRY,
     scrub::Scrub,
+    snapshot::Snapshots,
     state_machine::Positions,
 };
 use std::{
@@ -87,6 +88,7 @@ pub(crate) struct Housekeeper {
     pub(crate) feed: Feed,
     pub(crate) worker: JobSender,
     pub(crate) positions: Arc<Positions>,
+    pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) flow: Arc<Flow>,
     pub(crate) faults: FaultLine,
     /// To the raft thread. Only the newest counts.
@@ -152,6 +154,7 @@ impl Keeping {
                 self.scrub_once();
             }
             self.defragment()?;
+            self.house.snapshots.tidy();
             self.rest();
         }
         self.finish_defragmenting(true);
@@ -210,13 +213,13 @@ impl Keeping {
         let Some(mark) = applied.mark else {
             return Ok(());
         };
-        *self.house.positions.flushed.lock() = applied;
-        let kept = self
-            .house
-            .flow
-            .applied()
-            .saturating_sub(self.house.rules.catchup_entries);
-        let purgeable = kept.min(mark.index + 1);
+        let mut flushed = self.house.positions.flushed.lock();
+        // A state may have been installed meanwhile that goes further.
+        if flushed.mark < applied.mark {
+            *flushed = applied;
+        }
+        drop(flushed);
+        let purgeable = self.purgeable(mark);
         if purgeable >= self.purged + PURGE_ENTRIES_MIN {
             self.purged = purgeable;
         }
@@ -227,6 +230,21 @@ impl Keeping {
             upto,
         }));
         Ok(())
+    }
+
+    /// How many entries the log may do without: those that are flushed, but not
+    /// the newest, which a slow follower can still get, nor those after a
+    /// state that is being sent, which its receiver will need.
+    fn purgeable(&self, flushed: LogMark) -> u64 {
+        let Housekeeper {
+            flow,
+            rules,
+            snapshots,
+            ..
+        } = &self.house;
+        let kept = flow.applied().saturating_sub(rules.catchup_entries);
+        let limit = snapshots.purge_limit().map_or(u64::MAX, |last| last + 1);
+        kept.min(flushed.index + 1).min(limit)
     }
 
     fn scrub_is_due(&mut self) -> bool {

@@ -27,6 +27,7 @@ pub mod reply;
 mod room;
 mod runtime;
 mod scrub;
+pub mod snapshot;
 mod state_machine;
 mod status;
 #[cfg(any(test, feature = "testing"))]
@@ -41,3 +42,4 @@ pub use log_store::{LogStore, Recovered, WalOptions};
 pub use node::{Leadership, NodeStatus, RaftNode};
 pub use observer::Observer;
 pub use options::{Bootstrap, Identity, NodeOptions};
+pub use snapshot::Stores;

@@ -2,7 +2,7 @@
 //! unreachable, and is answered for as such, never as if it had agreed.
 
 use crate::{
-    state_machine::FlushedState,
+    snapshot::SnapshotData,
     types::{Node, TypeConfig, Vote},
 };
 use openraft::{
@@ -45,7 +45,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
-    type SnapshotData = FlushedState;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -76,7 +76,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     async fn full_snapshot(
         &mut self,
         _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, FlushedState>,
+        _snapshot: SnapshotOf<TypeConfig, SnapshotData>,
         _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
