@@ -14,12 +14,16 @@ use crate::{
         DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
-    log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
+    log_store::{LogStore, SEGMENT_BYTES, WalOptions},
+    network::Peers,
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
+    opening::{State, open_state},
     options::{Identity, NodeOptions},
+    peer::{Endpoint, EndpointParts},
     runtime::{RaftThread, Setup},
+    snapshot::Snapshots,
     state_machine::{Applier, Position, Positions},
     status::Standing,
 };
@@ -27,12 +31,11 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::{
     io,
-    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use sternpost_storage::{Flusher, ReadHandle, StateMachine};
+use sternpost_storage::{Flusher, ReadHandle};
 use tokio::sync::{mpsc, watch};
 
 /// Entries in one message to a peer. Its bytes are bounded by the log store.
@@ -109,10 +112,10 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         unsafe_no_fsync: options.unsafe_no_fsync,
     };
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
-    match open_state(&options, &recovered) {
-        Ok(machine) => {
-            let common = Common::of(&machine, flow, faults);
-            start(options, log, recovered.identity, machine, common)
+    match open_state(&options, &log, &recovered) {
+        Ok(state) => {
+            let common = Common::of(&state, flow, faults);
+            start(options, log, recovered.identity, state, common)
         }
         Err(error) => {
             log.close();
@@ -121,33 +124,11 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
     }
 }
 
-/// Opens the state machine and checks that it belongs to the log.
-fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachine, OpenError> {
-    let machine = StateMachine::open(&options.storage)?;
-    let applied = machine.applied().map_or(0, |mark| mark.index + 1);
-    let last = recovered.last.map_or(0, |mark| mark.index + 1);
-    let purged = recovered.purged.map_or(0, |mark| mark.index + 1);
-    let (wal, store) = (options.wal_dir.display(), options.storage.path.display());
-    if applied > last {
-        return Err(OpenError::Identity(format!(
-            "the state in {store} holds {applied} entries, but the log in {wal} ends after {last}: \
-             they do not belong together, or the log has been replaced"
-        )));
-    }
-    if applied < purged {
-        return Err(OpenError::Identity(format!(
-            "the state in {store} holds {applied} entries, but the log in {wal} begins after {purged}: \
-             they do not belong together, or the state has been replaced"
-        )));
-    }
-    tracing::info!(applied, last, purged, "log and state opened");
-    Ok(machine)
-}
-
 /// What the threads have in common.
 struct Common {
     reads: ReadHandle,
     positions: Arc<Positions>,
+    snapshots: Arc<Snapshots>,
     feed: Feed,
     returns: Arc<Returns>,
     flow: Arc<Flow>,
@@ -155,7 +136,8 @@ struct Common {
 }
 
 impl Common {
-    fn of(machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    fn of(state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
+        let machine = &state.machine;
         // What is found at the start came from disk: it is flushed.
         let found = Position {
             mark: machine.applied(),
@@ -173,15 +155,16 @@ impl Common {
             feed: Feed::new(reads.view()),
             reads,
             positions: Arc::new(positions),
+            snapshots: Arc::new(Snapshots::new(state.stores.clone(), machine.flusher())),
             returns: Arc::default(),
             flow,
             faults,
         }
     }
 
-    fn worker(&self, machine: StateMachine, nudge: Nudge, state_dir: PathBuf) -> ApplyWorker {
+    fn worker(&self, state: State, nudge: Nudge) -> ApplyWorker {
         ApplyWorker {
-            machine,
+            machine: state.machine,
             reads: self.reads.clone(),
             feed: self.feed.clone(),
             flow: self.flow.clone(),
@@ -190,7 +173,8 @@ impl Common {
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
-            state_dir,
+            snapshots: self.snapshots.clone(),
+            storage: state.storage,
         }
     }
 }
@@ -199,7 +183,7 @@ fn start(
     options: NodeOptions,
     log: LogStore,
     identity: Identity,
-    machine: StateMachine,
+    state: State,
     common: Common,
 ) -> Result<Inner, OpenError> {
     let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
@@ -217,15 +201,21 @@ fn start(
         nudge: nudge.clone(),
         wakes,
     };
-    let house = start_house(&options, log.clone(), machine, &common, keeping)?;
+    let house = start_house(&options, log.clone(), state, &common, keeping)?;
     let setup = Setup {
         member: identity.member_id,
+        peers: Peers {
+            identity,
+            transport: options.transport.clone(),
+            observer: Arc::new(common.faults.clone()),
+        },
         config: config(&options),
         bootstrap: options.bootstrap,
         applier: Applier {
             worker: house.worker.clone(),
             durable: log.durable(),
             positions: common.positions.clone(),
+            snapshots: common.snapshots.clone(),
         },
         log,
         flow: common.flow.clone(),
@@ -238,15 +228,27 @@ fn start(
         leadership,
         quorum_lost_after: options.election_timeout,
     };
-    let raft = match RaftThread::start(setup) {
-        Ok(raft) => raft,
+    let (raft, opened) = match RaftThread::start(setup) {
+        Ok(started) => started,
         Err(error) => {
             house.stop();
             return Err(error);
         }
     };
+    let endpoint = Endpoint::new(EndpointParts {
+        identity,
+        raft: opened.raft.clone(),
+        reads: common.reads.clone(),
+        flow: common.flow.clone(),
+        leadership: leading.clone(),
+        snapshots: common.snapshots.clone(),
+    });
     Ok(Inner {
         identity,
+        raft: opened.raft,
+        runtime: opened.runtime,
+        endpoint,
+        election_timeout: options.election_timeout,
         lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
         flow: common.flow,
         reads: common.reads,
@@ -273,16 +275,15 @@ struct Keeping {
 fn start_house(
     options: &NodeOptions,
     log: LogStore,
-    machine: StateMachine,
+    state: State,
     common: &Common,
     keeping: Keeping,
 ) -> Result<House, OpenError> {
     let no_thread =
         |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
-    let flusher = machine.flusher();
+    let flusher = state.machine.flusher();
     let nudge = keeping.nudge.clone();
-    let state_dir = options.storage.path.clone();
-    let started = common.worker(machine, nudge.clone(), state_dir).start();
+    let started = common.worker(state, nudge.clone()).start();
     let (worker, worker_thread) = started.inspect_err(|_| log.close()).map_err(no_thread)?;
     let housekeeper = Housekeeper {
         rules: Rules {
@@ -296,6 +297,7 @@ fn start_house(
         feed: common.feed.clone(),
         worker: worker.clone(),
         positions: common.positions.clone(),
+        snapshots: common.snapshots.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         purges: keeping.purges,

