@@ -112,7 +112,7 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         unsafe_no_fsync: options.unsafe_no_fsync,
     };
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
-    match open_state(&options, &log, &recovered) {
+    match open_state(&options, &log) {
         Ok(state) => {
             let common = Common::of(&state, flow, faults);
             start(options, log, recovered.identity, state, common)
@@ -217,7 +217,7 @@ fn start(
             positions: common.positions.clone(),
             snapshots: common.snapshots.clone(),
         },
-        log,
+        log: log.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         returns: common.returns.clone(),
@@ -248,6 +248,7 @@ fn start(
         raft: opened.raft,
         runtime: opened.runtime,
         endpoint,
+        log,
         election_timeout: options.election_timeout,
         lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
         flow: common.flow,

@@ -11,6 +11,7 @@ use crate::{
     lanes::Lanes,
     leading::{Lead, Progress},
     lifecycle::{self, Threads},
+    log_store::LogStore,
     nudge::Nudge,
     options::{Identity, NodeOptions},
     peer::{Endpoint, PeerService},
@@ -20,7 +21,7 @@ use crate::{
     types::Data,
 };
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 use sternpost_proto::internal::{Command, peer_server::PeerServer};
 use sternpost_storage::{Applied, Fault, ReadHandle};
 use tokio::{
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) raft: Raft,
     pub(crate) runtime: Handle,
     pub(crate) endpoint: Endpoint,
+    pub(crate) log: LogStore,
     pub(crate) election_timeout: Duration,
     pub(crate) flow: Arc<Flow>,
     pub(crate) lanes: Lanes,
@@ -152,6 +154,12 @@ impl RaftNode {
     pub async fn transfer_leader(&self, to: u64) -> Result<(), TransferError> {
         let limit = REQUEST_MAX + 2 * self.inner.election_timeout;
         self.inner.lead().transfer(to, limit).await
+    }
+
+    /// The entries that the log holds, by openraft's indexes: from the first
+    /// to the one after the last.
+    pub fn log_range(&self) -> Range<u64> {
+        self.inner.log.range()
     }
 
     /// This member, as the others call it.

@@ -7,12 +7,12 @@
 
 use crate::{
     error::OpenError,
-    log_store::{LogStore, Recovered},
+    log_store::LogStore,
     options::NodeOptions,
     snapshot::Stores,
     types::log_id,
 };
-use std::path::Path;
+use std::{ops::Range, path::Path};
 use sternpost_storage::{LogMark, StateMachine, StorageOptions};
 
 /// The state, and where it is.
@@ -24,11 +24,7 @@ pub(crate) struct State {
 }
 
 /// Opens the newest store; what else is there has been left over, and goes.
-pub(crate) fn open_state(
-    options: &NodeOptions,
-    log: &LogStore,
-    recovered: &Recovered,
-) -> Result<State, OpenError> {
+pub(crate) fn open_state(options: &NodeOptions, log: &LogStore) -> Result<State, OpenError> {
     let stores = Stores::new(&options.storage.path);
     let io = |source| OpenError::Io {
         path: options.storage.path.display().to_string(),
@@ -41,14 +37,14 @@ pub(crate) fn open_state(
     let machine = StateMachine::open_snapshot(&storage)?;
     if is_just_installed(&machine)? {
         forward(log, &machine)?;
-    } else {
-        check(&machine, recovered, &options.wal_dir, &storage.path)?;
     }
+    let range = log.range();
+    check(&machine, &range, &options.wal_dir, &storage.path)?;
     // Only now that the newest one has turned out to be good.
     stores.tidy().map_err(io)?;
     tracing::info!(
-        applied = ?machine.applied(), last = ?recovered.last, purged = ?recovered.purged,
-        store = %storage.path.display(), "log and state opened"
+        applied = ?machine.applied(), log = ?range, store = %storage.path.display(),
+        "log and state opened"
     );
     Ok(State {
         machine,
@@ -80,13 +76,12 @@ fn forward(log: &LogStore, machine: &StateMachine) -> Result<(), OpenError> {
 
 fn check(
     machine: &StateMachine,
-    recovered: &Recovered,
+    log: &Range<u64>,
     wal: &Path,
     store: &Path,
 ) -> Result<(), OpenError> {
     let applied = machine.applied().map_or(0, |mark| mark.index + 1);
-    let last = recovered.last.map_or(0, |mark| mark.index + 1);
-    let purged = recovered.purged.map_or(0, |mark| mark.index + 1);
+    let (purged, last) = (log.start, log.end);
     let (wal, store) = (wal.display(), store.display());
     if applied > last {
         return Err(OpenError::Identity(format!(

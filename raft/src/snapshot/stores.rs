@@ -102,8 +102,9 @@ impl Stores {
                 continue;
             }
             let name = entry.file_name();
-            let digits = name.to_str().zip(self.base.file_name()?.to_str());
-            numbers.extend(digits.and_then(|(name, base)| number(name, base)));
+            let base = self.base.file_name().and_then(|base| base.to_str());
+            let names = name.to_str().zip(base);
+            numbers.extend(names.and_then(|(name, base)| number(name, base)));
         }
         numbers.sort_unstable();
         Ok(numbers)

@@ -1,0 +1,8 @@
+//! Whole states between real members: sent, cut, resumed, installed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+#[path = "../nodes/mod.rs"]
+mod nodes;
+mod opening;
+mod transfer;
