@@ -18,6 +18,9 @@ use tokio::{
 /// Pieces between the thread that reads them and the wire.
 const PIECES_MAX: usize = 4;
 
+/// How long the receiver may take to answer the call.
+const OPENING_MAX: Duration = Duration::from_secs(5);
+
 /// How long the receiver may be silent. It says so while it works.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,11 @@ where
     E: fmt::Display,
 {
     let (uploads, mut pieces) = mpsc::channel(PIECES_MAX);
+    let outgoing = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+    let call = tokio::time::timeout(OPENING_MAX, exchange(outgoing.boxed())).await;
+    let call = call.map_err(|_| "no answer in time".to_owned())?;
+    let mut steps = call.map_err(|error| error.to_string())?;
+    // Only for a receiver that is there is the state copied.
     let (have, having) = oneshot::channel();
     let upload = Upload {
         snapshots: own.snapshots.clone(),
@@ -44,16 +52,10 @@ where
     };
     // It ends by itself once nobody takes its pieces.
     let mut upload = tokio::task::spawn_blocking(move || upload.run());
-    let outgoing = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
-    let steps = async {
-        let mut steps = exchange(outgoing.boxed()).await.map_err(|error| error.to_string())?;
-        follow(&mut steps, have).await
-    };
-    tokio::pin!(steps);
     let outcome = tokio::select! {
         biased;
         failure = failed(&mut upload) => Err(failure),
-        outcome = &mut steps => outcome,
+        outcome = follow(&mut steps, have) => outcome,
     };
     // The log is kept until here.
     drop(own);

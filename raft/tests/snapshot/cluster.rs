@@ -44,14 +44,17 @@ impl Transfer {
 /// What the wire does with transfers.
 #[derive(Default)]
 pub struct Wire {
-    pub transfers: Mutex<Vec<Transfer>>,
+    transfers: Mutex<Vec<Transfer>>,
     /// Transfers end after this many bytes, until it is 0.
     pub cut_after: AtomicU64,
 }
 
 impl Wire {
+    /// The transfers that began: a member that is down gets none.
     pub fn transfers(&self) -> Vec<Transfer> {
-        self.transfers.lock().clone()
+        let transfers = self.transfers.lock();
+        let begun = transfers.iter().filter(|transfer| !transfer.files.is_empty());
+        begun.cloned().collect()
     }
 
     /// Notes a piece; false if the transfer is cut here.

@@ -115,7 +115,10 @@ fn a_log_that_contradicts_the_installed_state_gives_way() {
         filled(&ahead, 3).await;
         filled(&ahead, 3).await;
         let ahead = filled(&ahead, 3).await;
-        let behind = filled(&dir.path().join("behind"), AHEAD).await;
+        let behind = dir.path().join("behind");
+        filled(&behind, AHEAD).await;
+        filled(&behind, 0).await;
+        let behind = filled(&behind, 0).await;
         let placed = dir.path().join("behind/db.1");
         let machine = StateMachine::open(&ahead.storage).unwrap();
         let copy = machine.flusher().checkpoint(&placed).unwrap();
