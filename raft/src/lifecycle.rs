@@ -10,6 +10,8 @@ use crate::{
     apply_worker::{ApplyWorker, JobSender, Views},
     error::OpenError,
     flow::{FaultLine, Flow},
+    forward::Pending,
+    heard::Heard,
     housekeeper::{
         DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
@@ -113,7 +115,8 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
     match open_state(&options, &recovered) {
         Ok(machine) => {
-            let common = Common::of(&machine, flow, faults);
+            let member = recovered.identity.member_id;
+            let common = Common::of(member, &machine, flow, faults);
             start(options, log, recovered.identity, machine, common)
         }
         Err(error) => {
@@ -152,12 +155,13 @@ struct Common {
     positions: Arc<Positions>,
     feed: Feed,
     returns: Arc<Returns>,
+    pending: Arc<Pending>,
     flow: Arc<Flow>,
     faults: FaultLine,
 }
 
 impl Common {
-    fn of(machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    fn of(member: u64, machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
         // What is found at the start came from disk: it is flushed.
         let found = Position {
             mark: machine.applied(),
@@ -176,6 +180,7 @@ impl Common {
             reads,
             positions: Arc::new(positions),
             returns: Arc::default(),
+            pending: Arc::new(Pending::new(member)),
             flow,
             faults,
         }
@@ -189,6 +194,7 @@ impl Common {
             flow: self.flow.clone(),
             positions: self.positions.clone(),
             returns: self.returns.clone(),
+            pending: self.pending.clone(),
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
@@ -219,7 +225,9 @@ fn start(
         nudge: nudge.clone(),
         wakes,
     };
+    let heard = Arc::new(Heard::new(options.election_timeout));
     let house = start_house(&options, log.clone(), machine, &common, keeping)?;
+    let own_log = log.clone();
     let setup = Setup {
         member: identity.member_id,
         peers: Peers {
@@ -238,12 +246,15 @@ fn start(
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         returns: common.returns.clone(),
+        pending: common.pending.clone(),
+        heard: heard.clone(),
+        resubmit: proposals.clone(),
         proposals: proposed,
         reads: reading,
         purges: purging,
         standing,
         leadership,
-        quorum_lost_after: options.election_timeout,
+        election_timeout: options.election_timeout,
     };
     let (raft, opened) = match RaftThread::start(setup) {
         Ok(started) => started,
@@ -258,6 +269,7 @@ fn start(
         reads: common.reads.clone(),
         flow: common.flow.clone(),
         leadership: leading.clone(),
+        heard,
     });
     Ok(Inner {
         identity,
@@ -265,6 +277,7 @@ fn start(
         runtime: opened.runtime,
         endpoint,
         election_timeout: options.election_timeout,
+        log: own_log,
         lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
         flow: common.flow,
         reads: common.reads,
