@@ -10,6 +10,8 @@ use crate::{
     apply_worker::{ApplyWorker, JobSender, Views},
     error::OpenError,
     flow::{FaultLine, Flow},
+    forward::Pending,
+    heard::Heard,
     housekeeper::{
         DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
@@ -114,7 +116,8 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
     match open_state(&options, &log) {
         Ok(state) => {
-            let common = Common::of(&state, flow, faults);
+            let member = recovered.identity.member_id;
+            let common = Common::of(member, &state, flow, faults);
             start(options, log, recovered.identity, state, common)
         }
         Err(error) => {
@@ -131,12 +134,13 @@ struct Common {
     snapshots: Arc<Snapshots>,
     feed: Feed,
     returns: Arc<Returns>,
+    pending: Arc<Pending>,
     flow: Arc<Flow>,
     faults: FaultLine,
 }
 
 impl Common {
-    fn of(state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    fn of(member: u64, state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
         let machine = &state.machine;
         // What is found at the start came from disk: it is flushed.
         let found = Position {
@@ -157,6 +161,7 @@ impl Common {
             positions: Arc::new(positions),
             snapshots: Arc::new(Snapshots::new(state.stores.clone(), machine.flusher())),
             returns: Arc::default(),
+            pending: Arc::new(Pending::new(member)),
             flow,
             faults,
         }
@@ -170,6 +175,7 @@ impl Common {
             flow: self.flow.clone(),
             positions: self.positions.clone(),
             returns: self.returns.clone(),
+            pending: self.pending.clone(),
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
@@ -201,6 +207,7 @@ fn start(
         nudge: nudge.clone(),
         wakes,
     };
+    let heard = Arc::new(Heard::new(options.election_timeout));
     let house = start_house(&options, log.clone(), state, &common, keeping)?;
     let setup = Setup {
         member: identity.member_id,
@@ -221,12 +228,15 @@ fn start(
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         returns: common.returns.clone(),
+        pending: common.pending.clone(),
+        heard: heard.clone(),
+        resubmit: proposals.clone(),
         proposals: proposed,
         reads: reading,
         purges: purging,
         standing,
         leadership,
-        quorum_lost_after: options.election_timeout,
+        election_timeout: options.election_timeout,
     };
     let (raft, opened) = match RaftThread::start(setup) {
         Ok(started) => started,
@@ -242,6 +252,7 @@ fn start(
         flow: common.flow.clone(),
         leadership: leading.clone(),
         snapshots: common.snapshots.clone(),
+        heard,
     });
     Ok(Inner {
         identity,

@@ -6,7 +6,7 @@ use crate::{
     state_machine::Raft,
     types::{Node, StoredMembership},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use sternpost_storage::ReadHandle;
 
 /// Founds the cluster if this is a first start that should. Every founding
@@ -39,6 +39,14 @@ pub(crate) async fn found(raft: &Raft, bootstrap: &Bootstrap) -> Result<(), Open
 /// applied here.
 pub(crate) fn is_removed(_reads: &ReadHandle, _member: u64) -> bool {
     false
+}
+
+/// The voters that a joint configuration leads to; `None` for a uniform one.
+pub(crate) fn joint_target(membership: &StoredMembership) -> Option<BTreeSet<u64>> {
+    match membership.membership().get_joint_config().as_slice() {
+        [_, .., target] => Some(target.clone()),
+        _ => None,
+    }
 }
 
 /// Whether `member` is the only voter.

@@ -29,8 +29,10 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-/// What etcd allows a request beside two election timeouts.
-const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// How long etcd lets a request take: time for a disk to be slow, and for two elections.
+pub(crate) fn request_max(election_timeout: Duration) -> Duration {
+    Duration::from_secs(5) + 2 * election_timeout
+}
 
 /// One member's consensus, log and state machine. Cheap to clone; the threads
 /// behind it end with [`RaftNode::shutdown`].
@@ -45,9 +47,9 @@ pub(crate) struct Inner {
     pub(crate) raft: Raft,
     pub(crate) runtime: Handle,
     pub(crate) endpoint: Endpoint,
-    pub(crate) log: LogStore,
     pub(crate) election_timeout: Duration,
     pub(crate) flow: Arc<Flow>,
+    pub(crate) log: LogStore,
     pub(crate) lanes: Lanes,
     pub(crate) reads: ReadHandle,
     pub(crate) feed: Feed,
@@ -144,6 +146,16 @@ impl RaftNode {
         self.inner.lead().confirm().await
     }
 
+    /// Ends what a sole voter may do (reads without a barrier, appends and
+    /// applies on the proposing thread) as long as the guard is held. Whoever
+    /// is about to add a voter takes it first, and keeps it until the change
+    /// is in force or given up.
+    pub fn hold_off_sole_leadership(&self) -> NotAlone {
+        let Inner { flow, log, .. } = &*self.inner;
+        flow.hold_off_sole(|alone| log.set_alone(alone));
+        NotAlone { flow: flow.clone() }
+    }
+
     /// How far the other members are; empty where this member does not lead.
     pub fn progress(&self) -> Progress {
         self.inner.lead().progress()
@@ -152,7 +164,7 @@ impl RaftNode {
     /// Hands the lead to another voter, and waits until there is another
     /// leader: as long as etcd lets a request take.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), TransferError> {
-        let limit = REQUEST_MAX + 2 * self.inner.election_timeout;
+        let limit = request_max(self.inner.election_timeout);
         self.inner.lead().transfer(to, limit).await
     }
 
@@ -245,6 +257,17 @@ impl RaftNode {
         let mut stopped = self.inner.stopped.subscribe();
         self.inner.stop();
         let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// See [`RaftNode::hold_off_sole_leadership`].
+pub struct NotAlone {
+    flow: Arc<Flow>,
+}
+
+impl Drop for NotAlone {
+    fn drop(&mut self) {
+        self.flow.allow_sole();
     }
 }
 

@@ -69,6 +69,8 @@ impl ApplyWorker {
         if let Some(mark) = view.applied() {
             self.flow.set_applied(mark.index);
         }
+        // What waited for entries that were skipped may have been among them.
+        self.pending.give_up(&self.flow);
         if !view.scrubbed() {
             self.nudge.compacted();
         }

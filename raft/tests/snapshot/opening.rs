@@ -43,7 +43,6 @@ async fn prepared(dir: &Path) -> (NodeOptions, PathBuf) {
     let incoming = dir.join("behind/incoming");
     let machine = StateMachine::open(&ahead.storage).unwrap();
     let copy = machine.flusher().checkpoint(&incoming).unwrap();
-    fs::remove_file(incoming.join("LOG")).unwrap();
     snapshot::prepare(&incoming, &copy.state).unwrap();
     (behind, incoming)
 }
