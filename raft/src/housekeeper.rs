@@ -9,6 +9,7 @@ use crate::{
     applied::Feed,
     apply_worker::{JobSender, OldView},
     flow::{FaultLine, Flow},
+    log_store::LogStore,
     nudge::{Nudge, Wakes},
     observer::Observer as _,
     room::FULL_DISK_RETRY,
@@ -38,6 +39,10 @@ const FLUSH_LOG_BYTES: u64 = 32 << 20;
 /// Entries after which the state is flushed at the latest, so that a restart
 /// replays for half a second at most.
 pub(crate) const FLUSH_ENTRIES_MAX: u64 = 20_000;
+
+/// Log that is kept at most for the receivers of a state. One that takes longer
+/// will need another state.
+const HELD_LOG_BYTES_MAX: u64 = 4 << 30;
 
 /// Entries that must be purgeable before it is worth telling the log.
 const PURGE_ENTRIES_MIN: u64 = 1024;
@@ -89,6 +94,7 @@ pub(crate) struct Housekeeper {
     pub(crate) worker: JobSender,
     pub(crate) positions: Arc<Positions>,
     pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) log: LogStore,
     pub(crate) flow: Arc<Flow>,
     pub(crate) faults: FaultLine,
     /// To the raft thread. Only the newest counts.
@@ -154,11 +160,20 @@ impl Keeping {
                 self.scrub_once();
             }
             self.defragment()?;
-            self.house.snapshots.tidy();
+            self.tidy();
             self.rest();
         }
         self.finish_defragmenting(true);
         Ok(())
+    }
+
+    /// What an installed state leaves to be done.
+    fn tidy(&self) {
+        self.house.snapshots.tidy();
+        if self.house.snapshots.take_installed() {
+            // It says by itself what is still to be scrubbed.
+            self.house.scrubbed.send_replace(-1);
+        }
     }
 
     /// Sleeps until a wake, or until the next scrub step is due.
@@ -240,10 +255,14 @@ impl Keeping {
             flow,
             rules,
             snapshots,
+            log,
             ..
         } = &self.house;
         let kept = flow.applied().saturating_sub(rules.catchup_entries);
-        let limit = snapshots.purge_limit().map_or(u64::MAX, |last| last + 1);
+        let limit = snapshots
+            .purge_limit()
+            .filter(|last| log.log_bytes_since(last + 1) <= HELD_LOG_BYTES_MAX)
+            .map_or(u64::MAX, |last| last + 1);
         kept.min(flushed.index + 1).min(limit)
     }
 

@@ -310,6 +310,7 @@ fn start_house(
         worker: worker.clone(),
         positions: common.positions.clone(),
         snapshots: common.snapshots.clone(),
+        log: log.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         purges: keeping.purges,

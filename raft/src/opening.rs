@@ -6,11 +6,7 @@
 //! been told yet, is purged forward to it.
 
 use crate::{
-    error::OpenError,
-    log_store::LogStore,
-    options::NodeOptions,
-    snapshot::Stores,
-    types::log_id,
+    error::OpenError, log_store::LogStore, options::NodeOptions, snapshot::Stores, types::log_id,
 };
 use std::{ops::Range, path::Path};
 use sternpost_storage::{LogMark, StateMachine, StorageOptions};

@@ -5,7 +5,7 @@
 //! a store it is: whatever else a peer announces is refused here.
 
 use crate::{
-    backend::{Memory, Read, ROWS, Rocks, get_owned},
+    backend::{Memory, ROWS, Read, Rocks, get_owned},
     error::Fault,
     ids::LogMark,
     options::StorageOptions,

@@ -1,10 +1,5 @@
 //! The single writer.
 
-#[cfg(feature = "rocksdb")]
-use crate::{
-    backend::WriteBatch,
-    snapshot::{Checkpoint, SnapshotState},
-};
 use crate::{
     apply::{self, Applied, Entry},
     backend::{Backend, Memory, get_owned},
@@ -13,6 +8,11 @@ use crate::{
     mvcc::{compaction, writer::Writer},
     read::{ReadHandle, ReadView, Shared},
     schema::{Family, meta},
+};
+#[cfg(feature = "rocksdb")]
+use crate::{
+    backend::WriteBatch,
+    snapshot::{Checkpoint, SnapshotState},
 };
 use bytes::Bytes;
 use std::sync::{Arc, atomic::AtomicU64};

@@ -142,7 +142,10 @@ impl Incoming {
         };
         let path = self.dir.join(&file.name);
         if received.complete || chunk.data.len() > CHUNK_BYTES_MAX {
-            return Err(invalid(format!("{}: a piece too many, or too large", file.name)));
+            return Err(invalid(format!(
+                "{}: a piece too many, or too large",
+                file.name
+            )));
         }
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
             let again = chunk.offset > 0;
@@ -157,7 +160,10 @@ impl Incoming {
         }
         let end = chunk.offset.checked_add(chunk.data.len() as u64);
         if chunk.offset != received.bytes || end.is_none_or(|end| end > file.bytes) {
-            return Err(invalid(format!("{}: a piece that does not follow", file.name)));
+            return Err(invalid(format!(
+                "{}: a piece that does not follow",
+                file.name
+            )));
         }
         let Some((_, open)) = &mut self.open else {
             return Err(invalid("no file is open"));
@@ -168,7 +174,10 @@ impl Incoming {
         if chunk.last {
             if (received.bytes, received.crc) != (file.bytes, chunk.crc32c) {
                 fs::remove_file(&path)?;
-                return Err(invalid(format!("{}: checksum or length is wrong", file.name)));
+                return Err(invalid(format!(
+                    "{}: checksum or length is wrong",
+                    file.name
+                )));
             }
             open.sync_all()?;
             received.complete = true;

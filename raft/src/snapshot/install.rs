@@ -1,6 +1,6 @@
 //! The apply thread's part: goes on with the state that has arrived.
 
-use super::{Arrival, Retired};
+use super::Arrival;
 use crate::{apply_worker::ApplyWorker, state_machine::Position};
 use std::{io, time::Instant};
 use sternpost_storage::{Fault, StateMachine, StorageOptions};
@@ -49,7 +49,7 @@ impl ApplyWorker {
         }
         let store = self.machine.switch_to(machine);
         let dir = std::mem::replace(&mut self.storage.path, options.path);
-        self.snapshots.retired.lock().push(Retired { store, dir });
+        self.snapshots.retire(store, dir);
         Ok(())
     }
 

@@ -31,7 +31,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use sternpost_storage::{Flusher, OldStore, SnapshotState};
@@ -96,6 +96,8 @@ pub(crate) struct Snapshots {
     sessions: Sessions,
     /// Replaced stores that a reader may still hold; emptied by the housekeeper.
     retired: Mutex<Vec<Retired>>,
+    /// A state was installed, and the housekeeper has not heard of it.
+    installed: AtomicBool,
 }
 
 impl Snapshots {
@@ -108,6 +110,7 @@ impl Snapshots {
             sends_ever: AtomicU64::new(0),
             sessions: Sessions::default(),
             retired: Mutex::default(),
+            installed: AtomicBool::new(false),
         }
     }
 
@@ -126,6 +129,17 @@ impl Snapshots {
         self.holds.lowest()
     }
 
+    /// The store in `dir` has been replaced.
+    fn retire(&self, store: OldStore, dir: PathBuf) {
+        self.retired.lock().push(Retired { store, dir });
+        self.installed.store(true, Ordering::Release);
+    }
+
+    /// Whether a state was installed since this was asked last.
+    pub(crate) fn take_installed(&self) -> bool {
+        self.installed.swap(false, Ordering::AcqRel)
+    }
+
     /// A directory for one more copy.
     fn outgoing(&self) -> PathBuf {
         let number = self.sends_ever.fetch_add(1, Ordering::Relaxed);
@@ -142,8 +156,9 @@ impl Snapshots {
     pub(crate) fn tidy(&self) {
         self.sessions.tidy(&self.stores);
         let mut retired = self.retired.lock();
-        let (held, free): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *retired).into_iter().partition(|old| old.store.is_held());
+        let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut *retired)
+            .into_iter()
+            .partition(|old| old.store.is_held());
         *retired = held;
         drop(retired);
         for Retired { store, dir } in free {

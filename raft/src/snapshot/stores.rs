@@ -153,8 +153,16 @@ mod tests {
         let stores = Stores::new(dir.path().join("state"));
         assert_eq!(stores.newest().unwrap(), dir.path().join("state"));
         for name in [
-            "state", "state.2", "state.10", "state.010", "state.x", "state.", "stately.11",
-            "incoming", "outgoing/3", "wal",
+            "state",
+            "state.2",
+            "state.10",
+            "state.010",
+            "state.x",
+            "state.",
+            "stately.11",
+            "incoming",
+            "outgoing/3",
+            "wal",
         ] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
@@ -163,7 +171,15 @@ mod tests {
         stores.tidy().unwrap();
         assert_eq!(
             names(dir.path()),
-            ["state.", "state.010", "state.10", "state.99", "state.x", "stately.11", "wal"]
+            [
+                "state.",
+                "state.010",
+                "state.10",
+                "state.99",
+                "state.x",
+                "stately.11",
+                "wal"
+            ]
         );
         stores.tidy().unwrap();
         assert_eq!(stores.newest().unwrap(), dir.path().join("state.10"));

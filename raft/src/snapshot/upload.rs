@@ -119,7 +119,9 @@ impl Pieces {
         file.seek(SeekFrom::Start(offset))?;
         loop {
             let mut data = Vec::with_capacity(CHUNK_BYTES);
-            let got = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut data)?;
+            let got = (&mut file)
+                .take(CHUNK_BYTES as u64)
+                .read_to_end(&mut data)?;
             crc = crc32c::crc32c_append(crc, &data);
             let last = got < CHUNK_BYTES;
             self.send(Part::Chunk(SnapshotChunk {

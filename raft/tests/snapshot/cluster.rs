@@ -53,7 +53,9 @@ impl Wire {
     /// The transfers that began: a member that is down gets none.
     pub fn transfers(&self) -> Vec<Transfer> {
         let transfers = self.transfers.lock();
-        let begun = transfers.iter().filter(|transfer| !transfer.files.is_empty());
+        let begun = transfers
+            .iter()
+            .filter(|transfer| !transfer.files.is_empty());
         begun.cloned().collect()
     }
 
@@ -132,8 +134,7 @@ impl PeerChannel for WatchedChannel {
             transfers.push(Transfer::default());
             transfers.len() - 1
         };
-        let upload =
-            upload.take_while(move |part| std::future::ready(wire.passes(number, part)));
+        let upload = upload.take_while(move |part| std::future::ready(wire.passes(number, part)));
         self.channel.snapshot(upload.boxed())
     }
 
@@ -175,7 +176,9 @@ impl Cluster {
         let listeners: Vec<TcpListener> = (0..size)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
-        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap());
+        let addresses = listeners
+            .iter()
+            .map(|listener| listener.local_addr().unwrap());
         let mut cluster = Self {
             dir: dir.to_path_buf(),
             addresses: addresses.collect(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
+mod hostile;
 #[path = "../nodes/mod.rs"]
 mod nodes;
 mod opening;

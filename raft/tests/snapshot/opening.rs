@@ -2,11 +2,15 @@
 //! start makes of it.
 
 use crate::nodes::{self, leading, member, options, put, runtime};
+use openraft::storage::RaftLogStorage as _;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-use sternpost_raft::{Bootstrap, Identity, NodeOptions, OpenError, RaftNode, Stores};
+use sternpost_raft::{
+    Bootstrap, Identity, LogStore, NodeOptions, OpenError, RaftNode, Stores, WalOptions,
+    log_store::SEGMENT_BYTES, types::Vote,
+};
 use sternpost_storage::{StateMachine, StorageOptions, snapshot};
 
 /// Entries of the member that sends the state.
@@ -29,7 +33,9 @@ async fn filled(dir: &Path, puts: i64) -> NodeOptions {
     };
     let node = leading(options.clone()).await;
     for number in 0..puts {
-        node.propose(put(&format!("key-{number}"), "value")).await.unwrap();
+        node.propose(put(&format!("key-{number}"), "value"))
+            .await
+            .unwrap();
     }
     node.shutdown().await;
     options
@@ -47,13 +53,28 @@ async fn prepared(dir: &Path) -> (NodeOptions, PathBuf) {
     (behind, incoming)
 }
 
+/// What the member did before it took a state from the leader of `term`.
+async fn vote_in(options: &NodeOptions, term: u64) {
+    let wal = WalOptions {
+        dir: options.wal_dir.clone(),
+        segment_bytes: SEGMENT_BYTES,
+        identity: None,
+        unsafe_no_fsync: false,
+    };
+    let (mut log, _) = LogStore::open(&wal, options.observer.clone()).unwrap();
+    log.save_vote(&Vote::new_committed(term, 2)).await.unwrap();
+    log.close();
+}
+
 /// Opens the member, checks that it has `keys`, and that it can go on and
 /// start once more.
 async fn goes_on(options: &NodeOptions, keys: i64) {
     for round in 0..2 {
         let node = leading(options.clone()).await;
         assert_eq!(node.reads().view().keys_total(), keys + round);
-        node.propose(put(&format!("round-{round}"), "value")).await.unwrap();
+        node.propose(put(&format!("round-{round}"), "value"))
+            .await
+            .unwrap();
         node.shutdown().await;
     }
 }
@@ -109,15 +130,13 @@ fn a_start_that_died_while_the_old_store_was_removed_goes_on() {
 fn a_log_that_contradicts_the_installed_state_gives_way() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        // Its own entries go further, but in terms of its own.
+        // Its own entries go further, but were not those that were agreed on.
         let ahead = dir.path().join("ahead");
         filled(&ahead, 3).await;
         filled(&ahead, 3).await;
         let ahead = filled(&ahead, 3).await;
-        let behind = dir.path().join("behind");
-        filled(&behind, AHEAD).await;
-        filled(&behind, 0).await;
-        let behind = filled(&behind, 0).await;
+        let behind = filled(&dir.path().join("behind"), AHEAD).await;
+        vote_in(&behind, 3).await;
         let placed = dir.path().join("behind/db.1");
         let machine = StateMachine::open(&ahead.storage).unwrap();
         let copy = machine.flusher().checkpoint(&placed).unwrap();

@@ -34,7 +34,10 @@ async fn purge_past(leader: &RaftNode, away: u64, bytes: usize) {
     while leader.log_range().start <= away {
         // Each look of the housekeeper comes with a few more entries.
         number += 1;
-        leader.propose(put(&format!("more-{number}"), "value")).await.unwrap();
+        leader
+            .propose(put(&format!("more-{number}"), "value"))
+            .await
+            .unwrap();
     }
 }
 
@@ -69,7 +72,10 @@ fn a_member_that_was_away_gets_the_state_under_load_and_twice_in_a_row() {
                 let mut number = 0;
                 while load.load(Ordering::Acquire) {
                     number += 1;
-                    leader.propose(put("under load", &number.to_string())).await.unwrap();
+                    leader
+                        .propose(put("under load", &number.to_string()))
+                        .await
+                        .unwrap();
                 }
                 number
             };
@@ -96,7 +102,9 @@ fn a_member_that_was_away_gets_the_state_under_load_and_twice_in_a_row() {
         cluster.caught_up(3, 1).await;
         cluster.lead(3).await;
         let node = cluster.node(3);
-        node.propose(compact(node.reads().view().revision() - 5)).await.unwrap();
+        node.propose(compact(node.reads().view().revision() - 5))
+            .await
+            .unwrap();
         node.wait_scrubbed().await;
         node.defragment().await.unwrap();
         cluster.caught_up(1, 3).await;
@@ -130,7 +138,11 @@ fn a_cut_transfer_is_resumed() {
         // Not all of what was sent before the cut had arrived, and the files
         // may have changed a little.
         let spared = resumed.total() - resumed.sent;
-        assert!(spared >= CUT_BYTES / 4, "{spared} of {} were spared", cut.sent);
+        assert!(
+            spared >= CUT_BYTES / 4,
+            "{spared} of {} were spared",
+            cut.sent
+        );
         cluster.stop_all().await;
     });
 }
@@ -150,7 +162,10 @@ fn whoever_follows_the_feed_is_told() {
         let node = cluster.node(3).clone();
         let (view, mut feed) = node.feed().subscribe();
         let mut changes = node.feed().changes();
-        assert!(view.applied().unwrap().index < away, "it must come by the feed");
+        assert!(
+            view.applied().unwrap().index < away,
+            "it must come by the feed"
+        );
         let mut seen = view.revision();
         loop {
             match feed.next().await.unwrap() {

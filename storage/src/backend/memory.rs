@@ -61,8 +61,11 @@ fn decode(mut blob: &[u8]) -> Option<State> {
     let mut state = State::default();
     while !blob.is_empty() {
         let family = usize::from(take(&mut blob, 1)?[0]);
-        let lengths = [take(&mut blob, 4)?, take(&mut blob, 4)?]
-            .map(|length| length.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)));
+        let lengths = [take(&mut blob, 4)?, take(&mut blob, 4)?].map(|length| {
+            length
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+        });
         let key = Bytes::copy_from_slice(take(&mut blob, lengths[0])?);
         let value = Bytes::copy_from_slice(take(&mut blob, lengths[1])?);
         state.families.get_mut(family)?.insert(key, value);

@@ -59,9 +59,8 @@ impl Rocks {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let db_options = rocks_options::database(&cache);
         let families = rocks_options::families(options, &cache);
-        let db =
-            DB::open_cf_descriptors_read_only(&db_options, &options.path, families, false)
-                .map_err(|error| fault_at_open(&options.path, error))?;
+        let db = DB::open_cf_descriptors_read_only(&db_options, &options.path, families, false)
+            .map_err(|error| fault_at_open(&options.path, error))?;
         Ok(Self::over(db))
     }
 

@@ -188,10 +188,7 @@ fn after_a_switch_everyone_but_old_views_sees_the_new_store() {
 
         assert_eq!(behind.machine.describe().unwrap(), state);
         assert_eq!(reads.view().state_digest(), state.digest);
-        assert_eq!(
-            (old_view.keys_total(), reads.view().keys_total()),
-            (1, 100)
-        );
+        assert_eq!((old_view.keys_total(), reads.view().keys_total()), (1, 100));
         assert_eq!(reads.sizes().pinned_views, 1);
         // The old one can still be read, and is not flushed any more.
         assert!(old.is_held());
