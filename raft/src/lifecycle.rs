@@ -347,10 +347,11 @@ fn config(options: &NodeOptions) -> Config {
     let heartbeat = millis(options.heartbeat_interval);
     let election = millis(options.election_timeout);
     // A follower waits for the leader's lease (the maximum) and then for a
-    // random time between the two before it campaigns. This way a leader is
-    // replaced after 1.4 to 1.8 election timeouts; etcd takes 1 to 2.
-    let election_min = (election / 2).max(heartbeat + 1);
-    let election_max = (election / 10 * 9).max(election_min + 1);
+    // random time between the two before it campaigns: as with etcd not before
+    // an election timeout of silence, and mostly before 1.2 of them. etcd
+    // draws from 1 to 2.
+    let election_min = (election * 2 / 5).max(heartbeat + 1);
+    let election_max = (election * 3 / 5).max(election_min + 1);
     let snapshot_entries = options.snapshot_entries.max(FLUSH_ENTRIES_MAX);
     Config {
         cluster_name: "sternpost".into(),
