@@ -201,7 +201,7 @@ impl Receiver {
         if let Some(vote) = self.refusal(&announced).await? {
             return Ok(vote);
         }
-        let copy = Copy {
+        let writing = Writing {
             snapshots: self.snapshots.clone(),
             announced: announced.clone(),
             slot,
@@ -210,7 +210,7 @@ impl Receiver {
         let arrival = tokio::select! {
             biased;
             _ = newer.changed() => return Err("a newer transfer has begun".into()),
-            arrival = copy.take(&mut uploads) => arrival?,
+            arrival = writing.take(&mut uploads) => arrival?,
         };
         // Much may have happened meanwhile.
         if let Some(vote) = self.refusal(&announced).await? {
@@ -261,14 +261,14 @@ where
 }
 
 /// The thread that writes, and what it needs.
-struct Copy {
+struct Writing {
     snapshots: Arc<Snapshots>,
     announced: Announced,
     slot: Slot,
     working: Working,
 }
 
-impl Copy {
+impl Writing {
     async fn take<S, E>(self, uploads: &mut S) -> Result<Arrival, String>
     where
         S: Stream<Item = Result<SnapshotUpload, E>> + Unpin,

@@ -30,9 +30,9 @@ pub(super) struct Upload {
 }
 
 /// The copy, as long as it is needed.
-struct Copy(PathBuf);
+struct Copied(PathBuf);
 
-impl Drop for Copy {
+impl Drop for Copied {
     fn drop(&mut self) {
         if let Err(error) = stores::remove(&self.0) {
             tracing::warn!(dir = %self.0.display(), %error, "a sent copy can't be removed");
@@ -48,7 +48,7 @@ impl Upload {
     /// Copies and sends all. Blocks; ends early once nobody takes the pieces.
     pub(super) fn run(self) -> io::Result<()> {
         let begun = Instant::now();
-        let copy = Copy(self.snapshots.outgoing());
+        let copy = Copied(self.snapshots.outgoing());
         stores::make(&self.snapshots.stores.outgoing())?;
         let checkpoint = self.snapshots.flusher.checkpoint(&copy.0);
         let checkpoint = checkpoint.map_err(io::Error::other)?;
