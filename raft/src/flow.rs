@@ -36,6 +36,7 @@ pub(crate) struct Flow {
     in_flight: AtomicUsize,
     in_flight_bytes: AtomicUsize,
     sole_leader: AtomicBool,
+    expects_company: AtomicBool,
     stalled: AtomicBool,
 }
 
@@ -125,6 +126,16 @@ impl Flow {
     /// Set before another voter can take part, cleared no later.
     pub(crate) fn set_sole_leader(&self, sole: bool) {
         self.sole_leader.store(sole, Ordering::Release);
+    }
+
+    /// Whether another voter is about to exist.
+    pub(crate) fn expects_company(&self) -> bool {
+        self.expects_company.load(Ordering::Acquire)
+    }
+
+    /// While this is set, this member counts as one of several voters.
+    pub(crate) fn set_expects_company(&self, expects: bool) {
+        self.expects_company.store(expects, Ordering::Release);
     }
 
     /// Whether the storage engine asks for fewer writes.

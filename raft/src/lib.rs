@@ -36,8 +36,9 @@ pub mod wal;
 
 pub use applied::{Feed, FeedItem, FeedReader, Published};
 pub use changes::{ChangeItem, ChangeReader, Changes};
-pub use error::{OpenError, ProposeError, ReadIndexError};
+pub use error::{MembershipError, OpenError, ProposeError, ReadIndexError};
 pub use log_store::{LogStore, Recovered, WalOptions};
+pub use membership::MembershipChange;
 pub use node::{Leadership, NodeStatus, RaftNode};
 pub use observer::Observer;
 pub use options::{Bootstrap, Identity, NodeOptions};

@@ -15,6 +15,7 @@ use crate::{
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
     log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
+    membership::CHANGES_MAX,
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
@@ -205,6 +206,7 @@ fn start(
     let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
     let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
     let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
+    let (changes, changing) = mpsc::channel(CHANGES_MAX);
     let (purges, purging) = watch::channel(None);
     let (scrubbed, scrubbing) = watch::channel(-1);
     let (standing, following) = watch::channel(Standing::default());
@@ -233,6 +235,8 @@ fn start(
         returns: common.returns.clone(),
         proposals: proposed,
         reads: reading,
+        view: common.reads.clone(),
+        changes: changing,
         purges: purging,
         standing,
         leadership,
@@ -255,6 +259,7 @@ fn start(
         leadership: leading,
         scrubbed: scrubbing,
         defragments,
+        changes,
         nudge,
         threads: Mutex::new(Some(Threads { raft, house })),
         stopped: watch::Sender::new(false),

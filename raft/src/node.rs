@@ -5,11 +5,12 @@
 
 use crate::{
     applied::Feed,
-    error::{OpenError, ProposeError, ReadIndexError},
+    error::{MembershipError, OpenError, ProposeError, ReadIndexError},
     flow::Flow,
     housekeeper::DefragmentWaiter,
     lanes::Lanes,
     lifecycle::{self, Threads},
+    membership::{ChangeRequest, MembershipChange},
     nudge::Nudge,
     options::{Identity, NodeOptions},
     reply::Reply,
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) scrubbed: watch::Receiver<i64>,
     pub(crate) defragments: mpsc::Sender<DefragmentWaiter>,
+    pub(crate) changes: mpsc::Sender<ChangeRequest>,
     pub(crate) nudge: Nudge,
     /// Taken by whoever stops the node.
     pub(crate) threads: Mutex<Option<Threads>>,
@@ -149,6 +151,20 @@ impl RaftNode {
     /// Changes of leadership.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// Changes who belongs to the cluster, if this member leads; the index of
+    /// the entry in the log, which is applied here then. The caller sets the
+    /// deadline; dropping the future leaves the outcome open.
+    pub async fn change_membership(
+        &self,
+        change: MembershipChange,
+    ) -> Result<u64, MembershipError> {
+        let (done, outcome) = oneshot::channel();
+        let request = ChangeRequest { change, done };
+        let sent = self.inner.changes.send(request).await;
+        sent.map_err(|_| MembershipError::Stopped)?;
+        outcome.await.unwrap_or(Err(MembershipError::Stopped))
     }
 
     /// Waits until no row is left that the compact revision, as it is when

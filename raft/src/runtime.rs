@@ -8,7 +8,7 @@ use crate::{
     housekeeper::Purge,
     lanes::{ReadGroup, Returns},
     log_store::LogStore,
-    membership::{found, is_sole_voter},
+    membership::{ChangeRequest, Changer, found, is_sole_voter},
     network::Peers,
     node::Leadership,
     options::Bootstrap,
@@ -26,6 +26,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
+use sternpost_storage::ReadHandle;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -43,6 +44,8 @@ pub(crate) struct Setup {
     pub(crate) returns: Arc<Returns>,
     pub(crate) proposals: mpsc::Receiver<Vec<Data>>,
     pub(crate) reads: mpsc::Receiver<ReadGroup>,
+    pub(crate) view: ReadHandle,
+    pub(crate) changes: mpsc::Receiver<ChangeRequest>,
     pub(crate) purges: watch::Receiver<Option<Purge>>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) leadership: watch::Sender<Leadership>,
@@ -126,6 +129,19 @@ async fn run(
         let _ = raft.shutdown().await;
         return drop(opened.send(Err(error)));
     }
+    tasks.spawn(
+        Changer {
+            member: setup.member,
+            raft: raft.clone(),
+            flow: flow.clone(),
+            log: setup.log.clone(),
+            reads: setup.view,
+            leadership: setup.leadership.subscribe(),
+            requests: setup.changes,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
     tasks.spawn(
         Follow {
             raft: raft.clone(),

@@ -102,9 +102,10 @@ impl Follow {
             .as_ref()
             .is_some_and(|applied| applied.committed_leader_id().term == term);
         let leads = is_leader && confirmed && applied_own;
-        if self.flow.is_sole_leader() != (sole && leads) {
-            self.flow.set_sole_leader(sole && leads);
-            self.log.set_alone(sole && leads);
+        let alone = sole && leads && !self.flow.expects_company();
+        if self.flow.is_sole_leader() != alone {
+            self.flow.set_sole_leader(alone);
+            self.log.set_alone(alone);
         }
         let leader = server
             .current_leader
