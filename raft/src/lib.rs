@@ -12,6 +12,7 @@ mod changes;
 pub mod codec;
 pub mod error;
 mod flow;
+mod force;
 mod housekeeper;
 mod lanes;
 mod lifecycle;

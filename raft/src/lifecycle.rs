@@ -10,6 +10,7 @@ use crate::{
     apply_worker::{ApplyWorker, JobSender, Views},
     error::OpenError,
     flow::{FaultLine, Flow},
+    force,
     housekeeper::{
         DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
@@ -110,7 +111,13 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         unsafe_no_fsync: options.unsafe_no_fsync,
     };
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
-    match open_state(&options, &recovered) {
+    let opened = open_state(&options, &recovered).and_then(|machine| {
+        if options.force_new_cluster {
+            force::alone(&log, &recovered, &machine)?;
+        }
+        Ok(machine)
+    });
+    match opened {
         Ok(machine) => {
             let common = Common::of(&machine, flow, faults);
             start(options, log, recovered.identity, machine, common)

@@ -37,6 +37,7 @@ pub fn open_node(config: &Config, dir: &DataDir, metrics: &Metrics) -> Result<Ra
             ..StorageOptions::at(&dir.state)
         },
         bootstrap,
+        force_new_cluster: config.force_new_cluster,
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
         snapshot_entries: config.snapshot_count,

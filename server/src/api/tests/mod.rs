@@ -73,6 +73,7 @@ fn options(directory: &Path, config: &Config, members: Vec<Node>) -> NodeOptions
     NodeOptions {
         wal_dir: directory.join("wal"),
         storage: StorageOptions::at(directory.join("state")),
+        force_new_cluster: false,
         bootstrap: Bootstrap::New {
             identity: IDENTITY,
             members,
