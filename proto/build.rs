@@ -3,14 +3,16 @@
 use prost::Message as _;
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "proto/etcd/kv.proto",
     "proto/etcd/auth.proto",
     "proto/etcd/rpc.proto",
     "proto/etcd/v3lock.proto",
     "proto/etcd/v3election.proto",
     "proto/internal/command.proto",
+    "proto/internal/peer.proto",
     "proto/internal/raft.proto",
+    "proto/internal/snapshot.proto",
     "proto/internal/state.proto",
 ];
 

@@ -81,6 +81,23 @@ pub enum MembershipError {
     Stopped,
 }
 
+/// Why leadership was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TransferError {
+    /// This member does not lead.
+    #[error("not leader")]
+    NotLeader,
+    /// The target is no voter of the cluster.
+    #[error("not a voter")]
+    NotVoter,
+    /// There was no other leader in time. It may still come to it.
+    #[error("timed out")]
+    TimedOut,
+    /// The node is stopping.
+    #[error("stopped")]
+    Stopped,
+}
+
 /// Why a node can't start. Each text names the flag or file and what to do.
 #[derive(Debug, Error)]
 pub enum OpenError {

@@ -206,6 +206,10 @@ impl Observer for FaultLine {
         self.observer.compaction_finished(took);
     }
 
+    fn removed(&self) {
+        self.observer.removed();
+    }
+
     fn fatal(&self, text: &str) {
         self.raise(text);
     }

@@ -17,10 +17,12 @@ use crate::{
     lanes::{BATCHES_MAX, Lanes, Returns},
     log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
     membership::CHANGES_MAX,
+    network::Peers,
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
     options::{Identity, NodeOptions},
+    peer::{Endpoint, EndpointParts},
     runtime::{RaftThread, Setup},
     state_machine::{Applier, Position, Positions},
     status::Standing,
@@ -229,6 +231,11 @@ fn start(
     let house = start_house(&options, log.clone(), machine, &common, keeping)?;
     let setup = Setup {
         member: identity.member_id,
+        peers: Peers {
+            identity,
+            transport: options.transport.clone(),
+            observer: Arc::new(common.faults.clone()),
+        },
         config: config(&options),
         bootstrap: options.bootstrap,
         applier: Applier {
@@ -249,15 +256,26 @@ fn start(
         leadership,
         quorum_lost_after: options.election_timeout,
     };
-    let raft = match RaftThread::start(setup) {
-        Ok(raft) => raft,
+    let (raft, opened) = match RaftThread::start(setup) {
+        Ok(started) => started,
         Err(error) => {
             house.stop();
             return Err(error);
         }
     };
+    let endpoint = Endpoint::new(EndpointParts {
+        identity,
+        raft: opened.raft.clone(),
+        reads: common.reads.clone(),
+        flow: common.flow.clone(),
+        leadership: leading.clone(),
+    });
     Ok(Inner {
         identity,
+        raft: opened.raft,
+        runtime: opened.runtime,
+        endpoint,
+        election_timeout: options.election_timeout,
         lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
         flow: common.flow,
         reads: common.reads,

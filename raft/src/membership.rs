@@ -156,9 +156,7 @@ impl Changer {
 
     async fn attempt(&self, change: &MembershipChange) -> Result<u64, MembershipError> {
         let last = self.settled().await?;
-        let next = next(change, &last, |id| {
-            self.reads.view().is_removed_member(MemberId(id))
-        })?;
+        let next = next(change, &last, |id| is_removed(&self.reads, id))?;
         let only_if_last = [Precondition::LastMembershipLogId {
             last_membership_log_id: *last.log_id(),
         }];
@@ -367,6 +365,12 @@ pub(crate) async fn found(raft: &Raft, bootstrap: &Bootstrap) -> Result<(), Open
     raft.initialize(members)
         .await
         .map_err(|error| refused(&error))
+}
+
+/// Whether the cluster has removed a member for good, as far as that is
+/// applied here.
+pub(crate) fn is_removed(reads: &ReadHandle, member: u64) -> bool {
+    reads.view().is_removed_member(MemberId(member))
 }
 
 /// Whether `member` is the only voter.

@@ -1,46 +1,230 @@
-//! The way to other members. There is no transport yet: every peer is
-//! unreachable, and is answered for as such, never as if it had agreed.
+//! openraft's way to other members, over whatever [`Transport`] there is.
+//!
+//! openraft cancels a call at its hard limit and would not know why, so each
+//! call here ends before that. A stream that makes no progress ends as well.
 
 use crate::{
+    observer::Observer,
+    options::Identity,
+    peer::{
+        Caller, Convert, PeerChannel, PeerError, Purpose, Route, Transport, transfer_from_message,
+    },
     state_machine::FlushedState,
     types::{Node, TypeConfig, Vote},
 };
+use futures_util::{Stream, StreamExt as _, stream};
 use openraft::{
     AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2,
-    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
-    network::RPCOption,
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
+    network::{RPCOption, RPCTypes, stream_append_sequential},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-        TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+        StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+        VoteResponse,
     },
     type_config::alias::SnapshotOf,
 };
-use std::future::Future;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use sternpost_proto::internal as pb;
 
-/// Makes a connection for each peer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Peers;
+/// How long a peer may keep entries without an answer. A slow disk may take
+/// seconds to sync them; a connection that is gone is noticed much earlier, by
+/// its keepalive.
+const UNANSWERED_MAX: Duration = Duration::from_secs(10);
 
-/// One peer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    id: u64,
+/// How long a peer may take to open a stream.
+const OPENING_MAX: Duration = Duration::from_secs(1);
+
+type Failure = RPCError<TypeConfig>;
+type Answers<'a> =
+    Pin<Box<dyn Stream<Item = Result<StreamAppendResult<TypeConfig>, Failure>> + Send + 'a>>;
+
+/// Makes a connection for each peer and purpose.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    pub(crate) identity: Identity,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) observer: Arc<dyn Observer>,
 }
 
-impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        Unreachable::new(&AnyError::error(format!(
-            "member {:x}: no peer transport",
-            self.id
-        )))
+impl Peers {
+    /// The way to a member that listens at these peer URLs.
+    pub(crate) fn channel(
+        &self,
+        id: u64,
+        urls: &[String],
+        purpose: Purpose,
+    ) -> Arc<dyn PeerChannel> {
+        let Identity {
+            member_id,
+            cluster_id,
+        } = self.identity;
+        self.transport.channel(Route {
+            caller: Caller::new(cluster_id, member_id, id),
+            urls: urls.to_vec(),
+            purpose,
+        })
+    }
+
+    fn peer(&self, id: u64, node: &Node, purpose: Purpose) -> Peer {
+        Peer {
+            own: self.identity.member_id,
+            id,
+            purpose,
+            channel: self.channel(id, &node.peer_urls, purpose),
+            observer: self.observer.clone(),
+        }
     }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
-    async fn new_client(&mut self, id: u64, _node: &Node) -> Peer {
-        Peer { id }
+    async fn new_client(&mut self, id: u64, node: &Node) -> Peer {
+        self.peer(id, node, Purpose::Replication)
+    }
+
+    async fn new_heartbeat_client(&mut self, id: u64, node: &Node) -> Peer {
+        self.peer(id, node, Purpose::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, id: u64, node: &Node) -> Peer {
+        self.peer(id, node, Purpose::Snapshot)
+    }
+}
+
+/// One peer.
+pub(crate) struct Peer {
+    own: u64,
+    id: u64,
+    purpose: Purpose,
+    channel: Arc<dyn PeerChannel>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Peer {
+    /// The error as openraft knows it. Whoever can't be reached is not asked
+    /// again at once; nor is one that refuses us.
+    fn failure(&self, error: &PeerError) -> Failure {
+        let text = || AnyError::error(format!("member {:x}: {error}", self.id));
+        match error {
+            PeerError::Removed => {
+                self.observer.removed();
+                Unreachable::new(&text()).into()
+            }
+            PeerError::Unreachable(_) | PeerError::Refused(_) => Unreachable::new(&text()).into(),
+            PeerError::Broken(_) | PeerError::TimedOut => NetworkError::new(&text()).into(),
+        }
+    }
+
+    /// Waits for a call, not longer than `limit`.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        action: RPCTypes,
+        call: impl Future<Output = Result<T, PeerError>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|error| self.failure(&error)),
+            Err(_elapsed) => Err(Timeout {
+                action,
+                id: self.own,
+                target: self.id,
+                timeout: limit,
+            }
+            .into()),
+        }
+    }
+
+    fn read<M, T: Convert<M>>(&self, message: M) -> Result<T, Failure> {
+        T::from_message(message)
+            .map_err(|error| self.failure(&PeerError::Broken(error.to_string())))
+    }
+
+    async fn ask_vote(
+        &self,
+        request: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        let message = pb::VoteRequest {
+            pre_vote,
+            ..request.to_message()
+        };
+        let call = self.channel.vote(message);
+        let answer = self.within(option.soft_ttl(), RPCTypes::Vote, call).await?;
+        self.read(answer)
+    }
+
+    /// Opens the stream; entries may follow each other without waiting.
+    async fn open_stream<'s, S>(&'s self, input: S) -> Result<Answers<'s>, Failure>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let sent = Arc::new(AtomicU64::new(0));
+        let counted = sent.clone();
+        let requests = input.map(move |request| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            request.to_message()
+        });
+        let call = self.channel.append(Box::pin(requests));
+        let incoming = self
+            .within(OPENING_MAX, RPCTypes::AppendEntries, call)
+            .await?;
+        let answers = Ordered {
+            peer: self,
+            incoming,
+            sent,
+            answered: 0,
+        };
+        Ok(Box::pin(stream::unfold(
+            Some(answers),
+            |answers| async move {
+                let mut answers = answers?;
+                let answer = answers.next().await?;
+                // Nothing comes after what is not a match.
+                let goes_on = matches!(&answer, Ok(Ok(_)));
+                Some((answer, goes_on.then_some(answers)))
+            },
+        )))
+    }
+}
+
+/// The answers of one stream.
+struct Ordered<'s> {
+    peer: &'s Peer,
+    incoming: crate::peer::Incoming<'static, pb::AppendResponse>,
+    sent: Arc<AtomicU64>,
+    answered: u64,
+}
+
+impl Ordered<'_> {
+    async fn next(&mut self) -> Option<Result<StreamAppendResult<TypeConfig>, Failure>> {
+        let mut waiting = false;
+        loop {
+            let answer = match tokio::time::timeout(UNANSWERED_MAX, self.incoming.next()).await {
+                Ok(answer) => answer?,
+                // Something was under way then, and nothing has come since.
+                Err(_elapsed) if waiting => Err(PeerError::TimedOut),
+                Err(_elapsed) => {
+                    waiting = self.sent.load(Ordering::Relaxed) > self.answered;
+                    continue;
+                }
+            };
+            self.answered += 1;
+            return Some(match answer {
+                Ok(message) => self.peer.read(message),
+                Err(error) => Err(self.peer.failure(&error)),
+            });
+        }
     }
 }
 
@@ -49,28 +233,58 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        let last = last.or(request.prev_log_id);
+        let call = self.channel.append_one(request.to_message());
+        let answer = self
+            .within(option.soft_ttl(), RPCTypes::AppendEntries, call)
+            .await?;
+        let result: StreamAppendResult<TypeConfig> = self.read(answer)?;
+        Ok(match result {
+            Ok(matched) if matched == last => AppendEntriesResponse::Success,
+            Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+            Err(StreamAppendError::Conflict(_)) if request.prev_log_id.is_some() => {
+                AppendEntriesResponse::Conflict
+            }
+            Err(StreamAppendError::Conflict(_)) => {
+                let error = PeerError::Broken("a conflict before the first entry".into());
+                return Err(self.failure(&error));
+            }
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> Pin<Box<dyn Future<Output = Result<Answers<'s>, Failure>> + Send + 's>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        match self.purpose {
+            Purpose::Control => stream_append_sequential(self, input, option),
+            _ => Box::pin(self.open_stream(input)),
+        }
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        self.ask_vote(&request, false, &option).await
     }
 
-    /// The default would grant for the peer, and an isolated member could
-    /// raise its term again and again.
     async fn pre_vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        self.ask_vote(&request, true, &option).await
     }
 
     async fn full_snapshot(
@@ -80,14 +294,19 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(self.unreachable().into())
+        let error = AnyError::error(format!("member {:x}: no snapshots yet", self.id));
+        Err(Unreachable::new(&error).into())
     }
 
     async fn transfer_leader(
         &mut self,
-        _request: TransferLeaderRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Failure> {
+        let call = self.channel.transfer_leader(request.to_message());
+        let answer = self
+            .within(option.soft_ttl(), RPCTypes::TransferLeader, call)
+            .await?;
+        Ok(transfer_from_message(&request, answer))
     }
 }

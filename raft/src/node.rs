@@ -5,23 +5,32 @@
 
 use crate::{
     applied::Feed,
-    error::{MembershipError, OpenError, ProposeError, ReadIndexError},
+    error::{MembershipError, OpenError, ProposeError, ReadIndexError, TransferError},
     flow::Flow,
     housekeeper::DefragmentWaiter,
     lanes::Lanes,
+    leading::{Lead, Progress},
     lifecycle::{self, Threads},
     membership::{ChangeRequest, MembershipChange},
     nudge::Nudge,
     options::{Identity, NodeOptions},
+    peer::{Endpoint, PeerService},
     reply::Reply,
+    state_machine::Raft,
     status::Standing,
     types::Data,
 };
 use parking_lot::Mutex;
-use std::sync::Arc;
-use sternpost_proto::internal::Command;
+use std::{sync::Arc, time::Duration};
+use sternpost_proto::internal::{Command, peer_server::PeerServer};
 use sternpost_storage::{Applied, Fault, ReadHandle};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+};
+
+/// What etcd allows a request beside two election timeouts.
+const REQUEST_MAX: Duration = Duration::from_secs(5);
 
 /// One member's consensus, log and state machine. Cheap to clone; the threads
 /// behind it end with [`RaftNode::shutdown`].
@@ -33,6 +42,10 @@ pub struct RaftNode {
 /// What all clones share.
 pub(crate) struct Inner {
     pub(crate) identity: Identity,
+    pub(crate) raft: Raft,
+    pub(crate) runtime: Handle,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) election_timeout: Duration,
     pub(crate) flow: Arc<Flow>,
     pub(crate) lanes: Lanes,
     pub(crate) reads: ReadHandle,
@@ -122,6 +135,44 @@ impl RaftNode {
         outcome.await.unwrap_or(Err(ReadIndexError::Stopped))
     }
 
+    /// A read barrier that says that this member still leads, and in which
+    /// term: what it decided as that term's leader before the call stands.
+    pub async fn confirm_leadership(&self) -> Result<u64, ReadIndexError> {
+        if !self.inner.flow.is_running() {
+            return Err(ReadIndexError::Stopped);
+        }
+        self.inner.lead().confirm().await
+    }
+
+    /// How far the other members are; empty where this member does not lead.
+    pub fn progress(&self) -> Progress {
+        self.inner.lead().progress()
+    }
+
+    /// Hands the lead to another voter, and waits until there is another
+    /// leader: as long as etcd lets a request take.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), TransferError> {
+        let limit = REQUEST_MAX + 2 * self.inner.election_timeout;
+        self.inner.lead().transfer(to, limit).await
+    }
+
+    /// This member, as the others call it.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
+    }
+
+    /// The gRPC service to mount on the peer listener. Its connections are
+    /// best served on [`RaftNode::peer_runtime`].
+    pub fn peer_service(&self) -> PeerServer<PeerService> {
+        PeerService::new(self.inner.endpoint.clone())
+    }
+
+    /// The runtime of the raft thread: a peer's message that is read there
+    /// reaches consensus without another thread. It ends with the node.
+    pub fn peer_runtime(&self) -> &Handle {
+        &self.inner.runtime
+    }
+
     /// The published state.
     pub fn reads(&self) -> &ReadHandle {
         &self.inner.reads
@@ -192,16 +243,45 @@ impl RaftNode {
         outcome.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Flushes the state and ends all threads. Proposals in flight end with
+    /// Hands the lead to another member, if there is one to take it, flushes
+    /// the state and ends all threads. Proposals in flight end with
     /// `OutcomeUnknown`.
     pub async fn shutdown(&self) {
+        if self.inner.flow.is_running() {
+            self.hand_over().await;
+        }
         let mut stopped = self.inner.stopped.subscribe();
         self.inner.stop();
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 }
 
+impl RaftNode {
+    /// On the way out: the others need not wait for an election.
+    async fn hand_over(&self) {
+        let lead = self.inner.lead();
+        let Some(heir) = lead.heir() else { return };
+        let limit = 2 * self.inner.election_timeout;
+        if let Err(error) = lead.transfer(heir, limit).await {
+            tracing::warn!(
+                to = format!("{heir:x}"),
+                "leadership not handed over: {error}"
+            );
+        }
+    }
+}
+
 impl Inner {
+    fn lead(&self) -> Lead<'_> {
+        Lead {
+            member: self.identity.member_id,
+            raft: &self.raft,
+            flow: &self.flow,
+            leadership: self.leadership.clone(),
+            election_timeout: self.election_timeout,
+        }
+    }
+
     /// Ends the threads, once, from a thread of its own: joining blocks.
     fn stop(&self) {
         self.flow.stop();

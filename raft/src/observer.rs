@@ -17,6 +17,9 @@ pub trait Observer: Send + Sync + 'static {
     fn scrubbed(&self, _rows: u64, _took: Duration) {}
     /// Rows made dead by a compaction are all gone after this long.
     fn compaction_finished(&self, _took: Duration) {}
+    /// The cluster has removed this member for good: the process should stop.
+    /// May be called more than once.
+    fn removed(&self) {}
     /// The node can't go on: nothing is acknowledged after this. The process
     /// must stop with this text as its last line.
     fn fatal(&self, text: &str);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use sternpost_proto::internal::Node;
 use sternpost_storage::StorageOptions;
 
-use crate::observer::Observer;
+use crate::{observer::Observer, peer::Transport};
 
 /// Who this node is. Written into the log when it is created, and checked at
 /// each later start.
@@ -68,6 +68,8 @@ pub struct NodeOptions {
     pub compaction_batch: usize,
     /// The rest between scrub steps.
     pub compaction_sleep: Duration,
+    /// How to reach the other members.
+    pub transport: Arc<dyn Transport>,
     /// Who measures, and who stops the process.
     pub observer: Arc<dyn Observer>,
 }

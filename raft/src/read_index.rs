@@ -9,7 +9,7 @@ use crate::{
     lanes::{Handback, ReadGroup, Returns},
     runtime::stopped,
     state_machine::Raft,
-    types::TypeConfig,
+    types::{LogId, TypeConfig},
 };
 use openraft::{
     ReadPolicy,
@@ -63,6 +63,16 @@ impl ReadRounds {
                 .send(group.thread, Handback::Reads(group.readers, outcome));
         }
     }
+}
+
+/// How far to apply before a read, as the leader that a quorum confirms after
+/// the call. `None` where nothing has to be waited for.
+pub(crate) async fn read_position(raft: &Raft) -> Result<Option<LogId>, ReadIndexError> {
+    let linearizer = raft
+        .get_read_linearizer(ReadPolicy::ReadIndex)
+        .await
+        .map_err(|error| refusal(&error))?;
+    Ok(Some(*linearizer.read_log_id().log_id()))
 }
 
 /// Returns once all that was committed anywhere before the call is applied here.

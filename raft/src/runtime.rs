@@ -28,6 +28,7 @@ use std::{
 };
 use sternpost_storage::ReadHandle;
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -35,6 +36,7 @@ use tokio::{
 /// Everything the thread needs.
 pub(crate) struct Setup {
     pub(crate) member: u64,
+    pub(crate) peers: Peers,
     pub(crate) config: Config,
     pub(crate) bootstrap: Bootstrap,
     pub(crate) log: LogStore,
@@ -58,10 +60,17 @@ pub(crate) struct RaftThread {
     thread: JoinHandle<()>,
 }
 
+/// What others need of the running thread.
+pub(crate) struct Opened {
+    pub(crate) raft: Raft,
+    /// Its runtime, for what should be near to openraft.
+    pub(crate) runtime: Handle,
+}
+
 impl RaftThread {
     /// Starts the thread. Returns once the state machine holds what was known
     /// to be committed, and this member may campaign.
-    pub(crate) fn start(setup: Setup) -> Result<Self, OpenError> {
+    pub(crate) fn start(setup: Setup) -> Result<(Self, Opened), OpenError> {
         let (stop, stopping) = watch::channel(false);
         let (opened, opening) = sync_channel(1);
         let thread = std::thread::Builder::new()
@@ -83,7 +92,7 @@ impl RaftThread {
             .map_err(|error| OpenError::Consensus(format!("can't start a thread: {error}")))?;
         let died = || OpenError::Consensus("the raft thread ended while it started".into());
         match opening.recv().unwrap_or_else(|_| Err(died())) {
-            Ok(()) => Ok(Self { stop, thread }),
+            Ok(opened) => Ok((Self { stop, thread }, opened)),
             Err(error) => {
                 let _ = thread.join();
                 Err(error)
@@ -106,7 +115,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 async fn run(
     setup: Setup,
-    opened: &SyncSender<Result<(), OpenError>>,
+    opened: &SyncSender<Result<Opened, OpenError>>,
     mut stop: watch::Receiver<bool>,
 ) {
     let Setup { flow, returns, .. } = &setup;
@@ -114,7 +123,7 @@ async fn run(
     let raft = Raft::build(
         setup.member,
         Arc::new(setup.config),
-        Peers,
+        setup.peers,
         setup.log.clone().telling(flow.clone()),
         setup.applier,
     )
@@ -175,7 +184,10 @@ async fn run(
         .run(),
     );
     tasks.spawn(purge(raft.clone(), setup.purges, stop.clone()));
-    let _ = opened.send(Ok(()));
+    let _ = opened.send(Ok(Opened {
+        raft: raft.clone(),
+        runtime: Handle::current(),
+    }));
     stopped(&mut stop).await;
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

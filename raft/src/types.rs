@@ -104,6 +104,16 @@ impl Data {
         })))
     }
 
+    /// A follower's proposal to the leader of `term`: `None` unless it is a
+    /// command, and meant for that term.
+    pub(crate) fn forwarded(encoded: Bytes, term: u64) -> Option<Self> {
+        let data = Self::from_encoded(encoded);
+        let header = data.command().ok()?.header.as_ref()?;
+        (header.proposed_in_term == term && term != 0).then_some(())?;
+        data.command().ok()?.verb.as_ref()?;
+        Some(data)
+    }
+
     /// A proposal read from the log or from a peer; decoded when first asked for.
     pub fn from_encoded(encoded: Bytes) -> Self {
         Self(Arc::new(Proposal {

@@ -118,6 +118,7 @@ impl Member {
             auth_revision: 0,
             member_id: self.identity.member_id,
             feature_level: FEATURE_LEVEL,
+            proposed_in_term: 0,
         };
         let command = Command {
             header: Some(header),

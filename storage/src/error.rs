@@ -35,6 +35,9 @@ pub enum Rejection {
     /// An expiry decided in an earlier term than the entry's.
     #[error("expiry was decided in an earlier term")]
     StaleExpiry,
+    /// Proposed by a follower to the leader of another term: no client sees it.
+    #[error("proposed in another term")]
+    StaleProposal,
 }
 
 /// What stops the node. Each text names the file, key or entry at fault.

@@ -7,7 +7,9 @@ use sternpost_proto::{
     etcdserverpb as pb,
     internal::{Command, CommandHeader, Node, command::Verb},
 };
-use sternpost_raft::{Bootstrap, Identity, NodeOptions, Observer, Published, RaftNode};
+use sternpost_raft::{
+    Bootstrap, Identity, NodeOptions, Observer, Published, RaftNode, peer::NoTransport,
+};
 use sternpost_storage::StorageOptions;
 
 /// Keeps what was reported as fatal.
@@ -69,6 +71,7 @@ pub fn options(dir: &Path) -> NodeOptions {
         unsafe_no_fsync: false,
         compaction_batch: 1000,
         compaction_sleep: Duration::from_millis(10),
+        transport: Arc::new(NoTransport),
         observer: Arc::new(NoFaults),
     }
 }

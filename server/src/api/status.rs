@@ -146,6 +146,8 @@ impl From<Rejection> for ApiError {
             // Only the lease clock proposes expiries, and it looks at the
             // rejection itself.
             Rejection::StaleExpiry => Self::NotPrimaryLessor,
+            // Looked at where commands are forwarded.
+            Rejection::StaleProposal => Self::TimeoutDueToLeaderFail,
         }
     }
 }

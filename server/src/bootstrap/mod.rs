@@ -15,7 +15,7 @@ use ids::Founding;
 use observe::Reporter;
 use std::sync::Arc;
 use sternpost_proto::internal::Node;
-use sternpost_raft::{Bootstrap, Identity, NodeOptions, RaftNode};
+use sternpost_raft::{Bootstrap, Identity, NodeOptions, RaftNode, peer::GrpcTransport};
 use sternpost_storage::{Durability, StorageOptions};
 
 /// Opens the node in a data directory. The error is one sentence.
@@ -45,6 +45,7 @@ pub fn open_node(config: &Config, dir: &DataDir, metrics: &Metrics) -> Result<Ra
         unsafe_no_fsync: config.unsafe_no_fsync,
         compaction_batch: config.compaction_batch(),
         compaction_sleep: config.compaction_sleep(),
+        transport: Arc::new(GrpcTransport::plain(config.election_timeout)),
         observer: Arc::new(Reporter::new(
             metrics.clone(),
             config.warning_apply_duration,

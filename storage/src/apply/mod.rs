@@ -130,10 +130,13 @@ fn payload(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<Response, ReadError>
         EntryPayload::Blank => Ok(Response::Empty),
         EntryPayload::Membership(bytes) => Ok(cluster::membership(txn, entry.mark, bytes)?),
         EntryPayload::Command(command) => {
-            let level = command
-                .header
-                .as_ref()
-                .map_or(0, |header| header.feature_level);
+            let (level, fence) = command.header.as_ref().map_or((0, 0), |header| {
+                (header.feature_level, header.proposed_in_term)
+            });
+            // Its proposer was told "not accepted", or will be: it must not happen here.
+            if fence != 0 && fence != entry.mark.term {
+                return Err(Rejection::StaleProposal.into());
+            }
             if level > FEATURE_LEVEL_MAX {
                 return Err(unknown(
                     entry,

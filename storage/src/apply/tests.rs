@@ -398,6 +398,39 @@ fn leases_take_their_keys_along() {
 }
 
 #[test]
+fn a_command_for_another_term_does_nothing() {
+    for mut store in Store::both() {
+        let put = |key: &str, proposed_in_term| {
+            let mut command = crate::fixture::command(Verb::Put(put_request(key, "v", 0)));
+            command.header.as_mut().unwrap().proposed_in_term = proposed_in_term;
+            EntryPayload::Command(Arc::new(command))
+        };
+        store.term = 4;
+        let before = store.view().state_digest();
+        let entries =
+            [put("a", 3), put("b", 5), put("c", 4), put("d", 0)].map(|payload| store.next(payload));
+        let batch = store.machine.apply_batch(&entries).unwrap();
+        let outcomes: Vec<_> = batch
+            .outcomes
+            .iter()
+            .map(|applied| {
+                assert_eq!(applied.response.is_ok(), applied.events.is_some());
+                (applied.revision, applied.response.as_ref().err().copied())
+            })
+            .collect();
+        let stale = Some(Rejection::StaleProposal);
+        assert_eq!(outcomes, [(1, stale), (1, stale), (2, None), (3, None)]);
+        let keys: Vec<_> = store
+            .list("a", "z", 0)
+            .into_iter()
+            .map(|kv| kv.0)
+            .collect();
+        assert_eq!(keys, ["c", "d"]);
+        assert_ne!(store.view().state_digest(), before);
+    }
+}
+
+#[test]
 fn checkpoints_keep_what_remains() {
     let mut store = Store::memory();
     store.grant(7);

@@ -16,7 +16,7 @@ use sternpost_proto::{
     },
     internal::Node,
 };
-use sternpost_raft::{Bootstrap, Identity, NodeOptions, Observer, RaftNode};
+use sternpost_raft::{Bootstrap, Identity, NodeOptions, Observer, RaftNode, peer::NoTransport};
 use sternpost_storage::StorageOptions;
 use tempfile::TempDir;
 use tonic::Status;
@@ -85,6 +85,7 @@ fn options(directory: &Path, config: &Config, members: Vec<Node>) -> NodeOptions
         unsafe_no_fsync: true,
         compaction_batch: config.compaction_batch(),
         compaction_sleep: Duration::ZERO,
+        transport: Arc::new(NoTransport),
         observer: Arc::new(Panics),
     }
 }
