@@ -37,6 +37,8 @@ pub(crate) struct Flow {
     in_flight_bytes: AtomicUsize,
     sole_leader: AtomicBool,
     expects_company: AtomicBool,
+    /// See [`Flow::set_confirmed`]; 0 for never.
+    confirmed_us: AtomicU64,
     stalled: AtomicBool,
 }
 
@@ -126,6 +128,17 @@ impl Flow {
     /// Set before another voter can take part, cleared no later.
     pub(crate) fn set_sole_leader(&self, sole: bool) {
         self.sole_leader.store(sole, Ordering::Release);
+    }
+
+    /// Voters that are a quorum have answered what was sent at this time, in
+    /// microseconds of any clock of this process that does not go back.
+    pub(crate) fn set_confirmed(&self, at_us: u64) {
+        self.confirmed_us.store(at_us, Ordering::Release);
+    }
+
+    /// When a quorum last confirmed this member as the leader.
+    pub(crate) fn confirmed_us(&self) -> u64 {
+        self.confirmed_us.load(Ordering::Acquire)
     }
 
     /// Whether another voter is about to exist.

@@ -21,7 +21,7 @@ use crate::{
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
-    options::{Identity, NodeOptions},
+    options::{Bootstrap, Identity, NodeOptions},
     peer::{Endpoint, EndpointParts},
     runtime::{RaftThread, Setup},
     state_machine::{Applier, Position, Positions},
@@ -103,7 +103,7 @@ impl House {
 }
 
 /// Opens log and state machine, and starts the threads.
-pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
+pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
     let flow = Arc::new(Flow::default());
     let faults = FaultLine::new(flow.clone(), options.observer.clone());
     let wal = WalOptions {
@@ -113,6 +113,11 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         unsafe_no_fsync: options.unsafe_no_fsync,
     };
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
+    if recovered.identity != options.bootstrap.identity() {
+        // A log that belongs elsewhere must not begin with what the flags say.
+        let identity = recovered.identity;
+        options.bootstrap = Bootstrap::Join { identity };
+    }
     let opened = open_state(&options, &recovered).and_then(|machine| {
         if options.force_new_cluster {
             force::alone(&log, &recovered, &machine)?;

@@ -17,7 +17,7 @@ use crate::{
     peer::{Endpoint, PeerService},
     reply::Reply,
     state_machine::Raft,
-    status::Standing,
+    status::{Standing, now_us},
     types::Data,
 };
 use parking_lot::Mutex;
@@ -142,6 +142,21 @@ impl RaftNode {
             return Err(ReadIndexError::Stopped);
         }
         self.inner.lead().confirm().await
+    }
+
+    /// Whether this member leads as the only voter: nobody else can have
+    /// acknowledged anything that is not applied here.
+    pub fn is_alone(&self) -> bool {
+        self.inner.flow.is_sole_leader()
+    }
+
+    /// Whether a quorum has confirmed this leader so lately. What a leader
+    /// promises within an election timeout of that, the next one knows of or
+    /// may still keep. Cheap.
+    pub fn is_confirmed_within(&self, time: Duration) -> bool {
+        let flow = &self.inner.flow;
+        let limit = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        flow.is_sole_leader() || now_us().saturating_sub(flow.confirmed_us()) < limit
     }
 
     /// How far the other members are; empty where this member does not lead.

@@ -7,6 +7,7 @@
 mod build;
 mod data;
 mod exposition;
+mod peers;
 mod process;
 mod requests;
 mod rpc;
@@ -14,6 +15,7 @@ mod server;
 
 pub use data::{Disk, Lease, Mvcc, Watch};
 pub use exposition::CONTENT_TYPE;
+pub use peers::Peers;
 pub use process::Process;
 pub use requests::RequestKind;
 pub use rpc::{Grpc, Method, Network};
@@ -44,6 +46,8 @@ pub struct Families {
     pub grpc: Grpc,
     /// Bytes and streams of the client port.
     pub network: Network,
+    /// The other members.
+    pub peers: Peers,
     /// This process.
     pub process: Process,
     /// Scrapes by HTTP code.
@@ -81,6 +85,7 @@ impl Metrics {
             watch: Watch::new(&add),
             grpc: Grpc::new(&add, &network, level == MetricsLevel::Extensive),
             network,
+            peers: Peers::new(&add),
             process: Process::new(&add),
             scrapes: add.counters(
                 "promhttp_metric_handler_requests_total",

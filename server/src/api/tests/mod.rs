@@ -103,7 +103,7 @@ impl Bench {
     async fn on(directory: Arc<TempDir>, config: Config) -> Self {
         let options = options(directory.path(), &config, vec![founder(MEMBER_ID)]);
         let node = RaftNode::open(options).unwrap();
-        let member = Member::start(config, node, Metrics::default());
+        let member = Member::start(config, node, Metrics::default(), Arc::default());
         member.wait_published().await;
         let router = routes(&member);
         Self {
