@@ -11,6 +11,7 @@ use crate::{
     codec,
     error::ProposeError,
     flow::{FaultLine, Flow},
+    forward::Pending,
     lanes::{Answer, Handback, Returns},
     nudge::Nudge,
     observer::Observer as _,
@@ -184,6 +185,7 @@ pub(crate) struct ApplyWorker {
     pub(crate) flow: Arc<Flow>,
     pub(crate) positions: Arc<Positions>,
     pub(crate) returns: Arc<Returns>,
+    pub(crate) pending: Arc<Pending>,
     pub(crate) nudge: Nudge,
     pub(crate) faults: FaultLine,
     pub(crate) views: Views,
@@ -289,11 +291,12 @@ impl ApplyWorker {
             let EntryPayload::Normal(data) = &entry.payload else {
                 continue;
             };
-            let Some(reply) = data.take_reply() else {
+            let own = data.take_reply().map(|reply| (reply, data.encoded().len()));
+            let Some((reply, size)) = own.or_else(|| self.pending.answered(data, &outcome)) else {
                 continue;
             };
             answered += 1;
-            bytes += data.encoded().len();
+            bytes += size;
             let answer = match outcome.response {
                 Ok(_) => Ok(outcome),
                 Err(rejection) => Err(ProposeError::Rejected(rejection)),
@@ -309,6 +312,9 @@ impl ApplyWorker {
                 }
             };
             threads[of_thread].1.push((reply.sender, answer));
+        }
+        if let Some(last) = entries.last() {
+            self.pending.applied(last.log_id.leader_id.term);
         }
         self.flow.arrive(answered, bytes);
         for (thread, answers) in threads {

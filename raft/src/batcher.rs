@@ -2,6 +2,7 @@
 //!
 //! Answers do not come back this way: they are sent when the entry is
 //! applied. Here only errors are answered, so that no proposal waits forever.
+//! What this member may not append goes to the forwarder.
 
 use crate::{
     error::ProposeError,
@@ -45,6 +46,8 @@ pub(crate) struct Batcher {
     pub(crate) raft: Raft,
     pub(crate) flow: Arc<Flow>,
     pub(crate) proposals: mpsc::Receiver<Vec<Data>>,
+    /// Takes what this member can't put into its own log.
+    pub(crate) forward: mpsc::Sender<Vec<Data>>,
     /// Turns true once no proposal is taken any more.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -63,6 +66,9 @@ impl Batcher {
                 received = self.proposals.recv_many(&mut batches, JOINED_MAX) => {
                     if received == 0 {
                         break;
+                    }
+                    if self.flow.follows() {
+                        batches.drain(..).for_each(|batch| forward(&self.forward, &self.flow, batch));
                     }
                     for batch in join(batches.drain(..)) {
                         if let Some(written) = self.submit(batch).await {
@@ -88,6 +94,7 @@ impl Batcher {
         }
         let pending = Pending {
             flow: self.flow.clone(),
+            forward: self.forward.clone(),
             proposals: batch.clone().into_iter(),
         };
         match self.raft.client_write_many(batch).await {
@@ -123,15 +130,24 @@ fn join(batches: impl Iterator<Item = Vec<Data>>) -> Vec<Vec<Data>> {
 /// Proposals given to openraft whose results are still to come.
 struct Pending {
     flow: Arc<Flow>,
+    forward: mpsc::Sender<Vec<Data>>,
     proposals: std::vec::IntoIter<Data>,
 }
 
 impl Pending {
     async fn watch(mut self, mut results: Results) {
         while let Some(Ok(result)) = results.next().await {
-            let proposal = self.proposals.next();
-            if let Err(error) = result {
-                refuse(&self.flow, proposal, outcome(&error));
+            let Some(proposal) = self.proposals.next() else {
+                break;
+            };
+            match result {
+                Ok(_) => {}
+                // It is not in the log: another member may lead, or this one later.
+                Err(ClientWriteError::ForwardToLeader(_)) => {
+                    forward(&self.forward, &self.flow, vec![proposal]);
+                }
+                // It was in the log of a leader that is no more: another may commit it.
+                Err(_) => refuse(&self.flow, [proposal], ProposeError::OutcomeUnknown),
             }
         }
     }
@@ -152,13 +168,16 @@ impl Drop for Pending {
     }
 }
 
-fn outcome(error: &ClientWriteError<TypeConfig>) -> ProposeError {
-    match error {
-        // It was in the log of a leader that is no more: another may commit it.
-        ClientWriteError::LogEntryDiscarded(_) => ProposeError::OutcomeUnknown,
-        ClientWriteError::ForwardToLeader(_)
-        | ClientWriteError::ChangeMembershipError(_)
-        | ClientWriteError::PreconditionFailed(_) => ProposeError::NoLeader,
+/// Hands a batch to the forwarder, whose queue is bounded.
+fn forward(to: &mpsc::Sender<Vec<Data>>, flow: &Flow, batch: Vec<Data>) {
+    match to.try_send(batch) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(batch)) => {
+            refuse(flow, batch, ProposeError::Overloaded);
+        }
+        Err(mpsc::error::TrySendError::Closed(batch)) => {
+            refuse(flow, batch, ProposeError::Stopped);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and reads look at for each request.
 
 use crate::{error::ProposeError, observer::Observer};
+use parking_lot::Mutex;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -36,9 +37,11 @@ pub(crate) struct Flow {
     in_flight: AtomicUsize,
     in_flight_bytes: AtomicUsize,
     sole_leader: AtomicBool,
-    expects_company: AtomicBool,
     /// See [`Flow::set_confirmed`]; 0 for never.
     confirmed_us: AtomicU64,
+    /// How many hold `sole_leader` off; locked to change it.
+    shared: Mutex<usize>,
+    follows: AtomicBool,
     stalled: AtomicBool,
 }
 
@@ -125,9 +128,38 @@ impl Flow {
         self.sole_leader.load(Ordering::Acquire)
     }
 
-    /// Set before another voter can take part, cleared no later.
-    pub(crate) fn set_sole_leader(&self, sole: bool) {
+    /// Whether this member leads alone; no effect while that is held off.
+    /// `also` hears of it under the same lock.
+    pub(crate) fn set_sole_leader(&self, sole: bool, also: impl FnOnce(bool)) {
+        let shared = self.shared.lock();
+        let sole = sole && *shared == 0;
         self.sole_leader.store(sole, Ordering::Release);
+        also(sole);
+    }
+
+    /// Ends what a sole leader may do, until as often as this is called
+    /// [`Flow::allow_sole`] is: before another voter can take part.
+    pub(crate) fn hold_off_sole(&self, also: impl FnOnce(bool)) {
+        let mut shared = self.shared.lock();
+        *shared += 1;
+        self.sole_leader.store(false, Ordering::Release);
+        also(false);
+    }
+
+    /// Takes one hold back. Whoever follows the metrics decides anew.
+    pub(crate) fn allow_sole(&self) {
+        let mut shared = self.shared.lock();
+        *shared = shared.saturating_sub(1);
+    }
+
+    /// Another member leads: proposals go there.
+    pub(crate) fn follows(&self) -> bool {
+        self.follows.load(Ordering::Relaxed)
+    }
+
+    /// Whether another member leads.
+    pub(crate) fn set_follows(&self, follows: bool) {
+        self.follows.store(follows, Ordering::Relaxed);
     }
 
     /// Voters that are a quorum have answered what was sent at this time, in
@@ -139,16 +171,6 @@ impl Flow {
     /// When a quorum last confirmed this member as the leader.
     pub(crate) fn confirmed_us(&self) -> u64 {
         self.confirmed_us.load(Ordering::Acquire)
-    }
-
-    /// Whether another voter is about to exist.
-    pub(crate) fn expects_company(&self) -> bool {
-        self.expects_company.load(Ordering::Acquire)
-    }
-
-    /// While this is set, this member counts as one of several voters.
-    pub(crate) fn set_expects_company(&self, expects: bool) {
-        self.expects_company.store(expects, Ordering::Release);
     }
 
     /// Whether the storage engine asks for fewer writes.

@@ -8,15 +8,17 @@
 use crate::{
     applied::Feed,
     apply_worker::{ApplyWorker, JobSender, Views},
+    changer::CHANGES_MAX,
     error::OpenError,
     flow::{FaultLine, Flow},
     force,
+    forward::Pending,
+    heard::Heard,
     housekeeper::{
         DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
     log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
-    membership::CHANGES_MAX,
     network::Peers,
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
@@ -126,7 +128,8 @@ pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
     });
     match opened {
         Ok(machine) => {
-            let common = Common::of(&machine, flow, faults);
+            let member = recovered.identity.member_id;
+            let common = Common::of(member, &machine, flow, faults);
             start(options, log, recovered.identity, machine, common)
         }
         Err(error) => {
@@ -165,12 +168,13 @@ struct Common {
     positions: Arc<Positions>,
     feed: Feed,
     returns: Arc<Returns>,
+    pending: Arc<Pending>,
     flow: Arc<Flow>,
     faults: FaultLine,
 }
 
 impl Common {
-    fn of(machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    fn of(member: u64, machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
         // What is found at the start came from disk: it is flushed.
         let found = Position {
             mark: machine.applied(),
@@ -189,6 +193,7 @@ impl Common {
             reads,
             positions: Arc::new(positions),
             returns: Arc::default(),
+            pending: Arc::new(Pending::new(member)),
             flow,
             faults,
         }
@@ -202,6 +207,7 @@ impl Common {
             flow: self.flow.clone(),
             positions: self.positions.clone(),
             returns: self.returns.clone(),
+            pending: self.pending.clone(),
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
@@ -233,7 +239,9 @@ fn start(
         nudge: nudge.clone(),
         wakes,
     };
+    let heard = Arc::new(Heard::new(options.election_timeout));
     let house = start_house(&options, log.clone(), machine, &common, keeping)?;
+    let own_log = log.clone();
     let setup = Setup {
         member: identity.member_id,
         peers: Peers {
@@ -252,6 +260,9 @@ fn start(
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         returns: common.returns.clone(),
+        pending: common.pending.clone(),
+        heard: heard.clone(),
+        resubmit: proposals.clone(),
         proposals: proposed,
         reads: reading,
         view: common.reads.clone(),
@@ -259,7 +270,7 @@ fn start(
         purges: purging,
         standing,
         leadership,
-        quorum_lost_after: options.election_timeout,
+        election_timeout: options.election_timeout,
     };
     let (raft, opened) = match RaftThread::start(setup) {
         Ok(started) => started,
@@ -274,6 +285,7 @@ fn start(
         reads: common.reads.clone(),
         flow: common.flow.clone(),
         leadership: leading.clone(),
+        heard,
     });
     Ok(Inner {
         identity,
@@ -281,6 +293,7 @@ fn start(
         runtime: opened.runtime,
         endpoint,
         election_timeout: options.election_timeout,
+        log: own_log,
         lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
         flow: common.flow,
         reads: common.reads,

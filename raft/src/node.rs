@@ -5,13 +5,14 @@
 
 use crate::{
     applied::Feed,
+    changer::{ChangeRequest, MembershipChange},
     error::{MembershipError, OpenError, ProposeError, ReadIndexError, TransferError},
     flow::Flow,
     housekeeper::DefragmentWaiter,
     lanes::Lanes,
     leading::{Lead, Progress},
     lifecycle::{self, Threads},
-    membership::{ChangeRequest, MembershipChange},
+    log_store::LogStore,
     nudge::Nudge,
     options::{Identity, NodeOptions},
     peer::{Endpoint, PeerService},
@@ -29,8 +30,10 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-/// What etcd allows a request beside two election timeouts.
-const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// How long etcd lets a request take: time for a disk to be slow, and for two elections.
+pub(crate) fn request_max(election_timeout: Duration) -> Duration {
+    Duration::from_secs(5) + 2 * election_timeout
+}
 
 /// One member's consensus, log and state machine. Cheap to clone; the threads
 /// behind it end with [`RaftNode::shutdown`].
@@ -47,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) election_timeout: Duration,
     pub(crate) flow: Arc<Flow>,
+    pub(crate) log: LogStore,
     pub(crate) lanes: Lanes,
     pub(crate) reads: ReadHandle,
     pub(crate) feed: Feed,
@@ -159,6 +163,16 @@ impl RaftNode {
         flow.is_sole_leader() || now_us().saturating_sub(flow.confirmed_us()) < limit
     }
 
+    /// Ends what a sole voter may do (reads without a barrier, appends and
+    /// applies on the proposing thread) as long as the guard is held. Whoever
+    /// is about to add a voter takes it first, and keeps it until the change
+    /// is in force or given up.
+    pub fn hold_off_sole_leadership(&self) -> NotAlone {
+        let Inner { flow, log, .. } = &*self.inner;
+        flow.hold_off_sole(|alone| log.set_alone(alone));
+        NotAlone { flow: flow.clone() }
+    }
+
     /// How far the other members are; empty where this member does not lead.
     pub fn progress(&self) -> Progress {
         self.inner.lead().progress()
@@ -167,7 +181,7 @@ impl RaftNode {
     /// Hands the lead to another voter, and waits until there is another
     /// leader: as long as etcd lets a request take.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), TransferError> {
-        let limit = REQUEST_MAX + 2 * self.inner.election_timeout;
+        let limit = request_max(self.inner.election_timeout);
         self.inner.lead().transfer(to, limit).await
     }
 
@@ -268,6 +282,17 @@ impl RaftNode {
         let mut stopped = self.inner.stopped.subscribe();
         self.inner.stop();
         let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// See [`RaftNode::hold_off_sole_leadership`].
+pub struct NotAlone {
+    flow: Arc<Flow>,
+}
+
+impl Drop for NotAlone {
+    fn drop(&mut self) {
+        self.flow.allow_sole();
     }
 }
 

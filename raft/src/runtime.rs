@@ -3,14 +3,18 @@
 
 use crate::{
     batcher::Batcher,
+    changer::{ChangeRequest, Changer},
     error::OpenError,
     flow::{FaultLine, Flow},
+    forward::{self, Forwarder, Pending},
+    heard::Heard,
     housekeeper::Purge,
+    joint::JointEnd,
     lanes::{ReadGroup, Returns},
     log_store::LogStore,
-    membership::{ChangeRequest, Changer, found, is_sole_voter},
+    membership::{found, is_sole_voter},
     network::Peers,
-    node::Leadership,
+    node::{Leadership, request_max},
     options::Bootstrap,
     read_index::ReadRounds,
     state_machine::{Applier, Raft},
@@ -44,14 +48,18 @@ pub(crate) struct Setup {
     pub(crate) flow: Arc<Flow>,
     pub(crate) faults: FaultLine,
     pub(crate) returns: Arc<Returns>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) heard: Arc<Heard>,
     pub(crate) proposals: mpsc::Receiver<Vec<Data>>,
+    /// The way into `proposals`, for what could not be forwarded.
+    pub(crate) resubmit: mpsc::Sender<Vec<Data>>,
     pub(crate) reads: mpsc::Receiver<ReadGroup>,
     pub(crate) view: ReadHandle,
     pub(crate) changes: mpsc::Receiver<ChangeRequest>,
     pub(crate) purges: watch::Receiver<Option<Purge>>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) leadership: watch::Sender<Leadership>,
-    pub(crate) quorum_lost_after: Duration,
+    pub(crate) election_timeout: Duration,
 }
 
 /// The running thread.
@@ -118,12 +126,15 @@ async fn run(
     opened: &SyncSender<Result<Opened, OpenError>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Setup { flow, returns, .. } = &setup;
-    let (flow, returns) = (flow.clone(), returns.clone());
+    let (flow, returns, peers) = (
+        setup.flow.clone(),
+        setup.returns.clone(),
+        setup.peers.clone(),
+    );
     let raft = Raft::build(
         setup.member,
         Arc::new(setup.config),
-        setup.peers,
+        setup.peers.clone(),
         setup.log.clone().telling(flow.clone()),
         setup.applier,
     )
@@ -134,6 +145,9 @@ async fn run(
     };
     raft.run();
     let mut tasks = JoinSet::new();
+    let leadership = setup.leadership.subscribe();
+    let joint = leadership.clone();
+    let (forward, forwarding) = mpsc::channel(forward::BATCHES_MAX);
     if let Err(error) = begin(&raft, setup.member, &setup.bootstrap).await {
         let _ = raft.shutdown().await;
         return drop(opened.send(Err(error)));
@@ -160,7 +174,8 @@ async fn run(
             faults: setup.faults,
             standing: setup.standing,
             leadership: setup.leadership,
-            quorum_lost_after: setup.quorum_lost_after,
+            heard: setup.heard,
+            lost_after: setup.election_timeout,
             stop: stop.clone(),
         }
         .run(),
@@ -168,17 +183,44 @@ async fn run(
     tasks.spawn(
         Batcher {
             raft: raft.clone(),
-            flow,
+            flow: flow.clone(),
             proposals: setup.proposals,
+            forward,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        Forwarder {
+            member: setup.member,
+            raft: raft.clone(),
+            flow,
+            peers: peers.clone(),
+            pending: setup.pending,
+            leadership: leadership.clone(),
+            proposals: forwarding,
+            own: setup.resubmit,
             stop: stop.clone(),
         }
         .run(),
     );
     tasks.spawn(
         ReadRounds {
+            member: setup.member,
             raft: raft.clone(),
+            peers,
+            leadership,
+            patience: request_max(setup.election_timeout),
             returns,
             groups: setup.reads,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
+    tasks.spawn(
+        JointEnd {
+            raft: raft.clone(),
+            leadership: joint,
             stop: stop.clone(),
         }
         .run(),

@@ -3,6 +3,7 @@
 
 use crate::{
     flow::{FaultLine, Flow},
+    heard::Heard,
     log_store::LogStore,
     membership::{is_learner, is_sole_voter},
     node::Leadership,
@@ -47,8 +48,10 @@ pub(crate) struct Follow {
     pub(crate) faults: FaultLine,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) leadership: watch::Sender<Leadership>,
+    /// When a follower last heard of its leader.
+    pub(crate) heard: Arc<Heard>,
     /// A leader that no quorum has confirmed for this long is not reported as one.
-    pub(crate) quorum_lost_after: Duration,
+    pub(crate) lost_after: Duration,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -57,28 +60,31 @@ impl Follow {
     pub(crate) async fn run(mut self) {
         let mut data = self.raft.data_metrics();
         let mut server = self.raft.server_metrics();
-        // Nothing changes when a quorum falls silent: that is the change.
-        let mut silence = tokio::time::interval(self.quorum_lost_after);
+        let heard = self.heard.clone();
+        // Nothing changes when others fall silent: that is the change.
+        let mut silence = tokio::time::interval(self.lost_after / 4);
         silence.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.look(&data, &server);
+            let is_coming = self.look(&data, &server);
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => break,
                 changed = server.changed() => if changed.is_err() { return self.ended() },
-                // A sole leader's standing depends on no index: looking at
+                // Only a new leader's standing depends on an index: looking at
                 // each would cost as much as a small part of a put.
-                changed = data.changed(), if !self.flow.is_sole_leader() => {
+                changed = data.changed(), if is_coming => {
                     if changed.is_err() { return self.ended() }
                 }
+                () = heard.again() => {}
                 _ = silence.tick() => {}
             }
         }
-        self.flow.set_sole_leader(false);
+        self.flow.set_sole_leader(false, |_| {});
     }
 
-    fn look(&self, data: &DataMetrics, server: &ServerMetrics) {
-        let standing = self.standing(data, server);
+    /// Publishes where this member stands; whether it is about to lead.
+    fn look(&self, data: &DataMetrics, server: &ServerMetrics) -> bool {
+        let (standing, is_coming) = self.standing(data, server);
         self.standing
             .send_if_modified(|last| std::mem::replace(last, standing) != standing);
         let leadership = standing.leadership;
@@ -91,48 +97,56 @@ impl Follow {
                 leader,
                 leads,
             } = leadership;
-            tracing::info!(term, ?leader, leads, "leadership changed");
+            let leader = leader.map(|leader| format!("{leader:x}"));
+            tracing::info!(term, leader, leads, "leadership changed");
         }
+        is_coming
     }
 
-    fn standing(&self, data: &DataMetrics, server: &ServerMetrics) -> Standing {
+    fn standing(&self, data: &DataMetrics, server: &ServerMetrics) -> (Standing, bool) {
         let (server, data) = (server.borrow_watched(), data.borrow_watched());
         let term = server.vote.leader_id.term;
         self.flow.set_term(term);
-        let sole = is_sole_voter(&server.membership_config, self.member);
+        let sole = is_sole_voter(&server.membership_config, self.member)
+            && is_sole_voter(&server.committed_membership_config, self.member);
         let acked = data.last_quorum_acked.as_ref();
         if let Some(acked) = acked.filter(|_| !sole) {
             let ago = u64::try_from(acked.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.flow.set_confirmed(now_us().saturating_sub(ago));
         }
-        let confirmed =
-            sole || acked.is_some_and(|acked| acked.elapsed() < self.quorum_lost_after);
+        let confirmed = sole || acked.is_some_and(|acked| acked.elapsed() < self.lost_after);
         let is_leader = server.state == ServerState::Leader;
         let applied_own = data
             .last_applied
             .as_ref()
             .is_some_and(|applied| applied.committed_leader_id().term == term);
         let leads = is_leader && confirmed && applied_own;
-        let alone = sole && leads && !self.flow.expects_company();
-        if self.flow.is_sole_leader() != alone {
-            self.flow.set_sole_leader(alone);
-            self.log.set_alone(alone);
+        if self.flow.is_sole_leader() != (sole && leads) {
+            self.flow
+                .set_sole_leader(sole && leads, |alone| self.log.set_alone(alone));
         }
-        let leader = server
-            .current_leader
-            .filter(|leader| *leader != self.member || (is_leader && confirmed));
-        Standing {
+        let leader = server.current_leader.filter(|leader| {
+            if *leader == self.member {
+                is_leader && confirmed
+            } else {
+                self.heard.lately()
+            }
+        });
+        self.flow
+            .set_follows(leader.is_some_and(|leader| leader != self.member));
+        let standing = Standing {
             leadership: Leadership {
                 term,
                 leader,
                 leads,
             },
             is_learner: is_learner(&server.membership_config, self.member),
-        }
+        };
+        (standing, is_leader && !leads)
     }
 
     fn ended(self) {
-        self.flow.set_sole_leader(false);
+        self.flow.set_sole_leader(false, |_| {});
         let metrics = self.raft.metrics();
         let state = metrics.borrow_watched().running_state.clone();
         match state {

@@ -124,6 +124,14 @@ impl Data {
     }
 }
 
+impl Data {
+    /// It was proposed here, and nobody waits any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let reply = self.reply.lock();
+        reply.as_ref().is_some_and(|reply| reply.sender.is_closed())
+    }
+}
+
 impl Deref for Data {
     type Target = Proposal;
 

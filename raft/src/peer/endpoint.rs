@@ -4,6 +4,7 @@
 use crate::{
     error::ReadIndexError,
     flow::Flow,
+    heard::Heard,
     membership::is_removed,
     node::Leadership,
     options::Identity,
@@ -36,6 +37,7 @@ pub(crate) struct EndpointParts {
     pub(crate) reads: ReadHandle,
     pub(crate) flow: Arc<Flow>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) heard: Arc<Heard>,
 }
 
 fn invalid(error: io::Error) -> PeerError {
@@ -116,8 +118,12 @@ impl Endpoint {
             )
         });
         let answers = self.parts.raft.stream_append(requests);
-        Ok(Box::pin(answers.map(|answer| match answer {
-            Ok(result) => Ok(result.to_message()),
+        let parts = self.parts.clone();
+        Ok(Box::pin(answers.map(move |answer| match answer {
+            Ok(result) => {
+                parts.heard.note(&result);
+                Ok(result.to_message())
+            }
             Err(error) => Err(fatal(error)),
         })))
     }
@@ -135,7 +141,9 @@ impl Endpoint {
         let last = request.entries.last().map(|entry| entry.log_id).or(first);
         let answer = self.parts.raft.append_entries(request).await;
         let answer = answer.map_err(fatal)?;
-        Ok(answer.into_stream_result(first, last).to_message())
+        let result = answer.into_stream_result(first, last);
+        self.parts.heard.note(&result);
+        Ok(result.to_message())
     }
 
     /// A vote, or what it would be.

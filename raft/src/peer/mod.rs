@@ -15,7 +15,7 @@ mod service;
 
 pub use client::GrpcTransport;
 pub(crate) use codec::{Convert, transfer_from_message};
-pub use dial::{Dial, PlainTcp};
+pub use dial::{Connection, Dial, PlainTcp};
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::EndpointParts;
 pub use metadata::{Caller, PROTOCOL_MAX, PROTOCOL_MIN};

@@ -420,11 +420,7 @@ fn a_command_for_another_term_does_nothing() {
             .collect();
         let stale = Some(Rejection::StaleProposal);
         assert_eq!(outcomes, [(1, stale), (1, stale), (2, None), (3, None)]);
-        let keys: Vec<_> = store
-            .list("a", "z", 0)
-            .into_iter()
-            .map(|kv| kv.0)
-            .collect();
+        let keys: Vec<_> = store.list("a", "z", 0).into_iter().map(|kv| kv.0).collect();
         assert_eq!(keys, ["c", "d"]);
         assert_ne!(store.view().state_digest(), before);
     }
