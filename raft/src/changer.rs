@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use sternpost_storage::{MemberId, ReadHandle};
+use sternpost_storage::ReadHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Changes that may wait for the one before them.
@@ -96,7 +96,8 @@ pub(crate) struct Changer {
 }
 
 /// The outcome of a write to openraft.
-type Written = Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+type Written =
+    Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
 impl Changer {
     /// Runs until stopped; who still waits then is told so.
@@ -239,9 +240,8 @@ fn outcome(written: Written) -> Result<u64, MembershipError> {
         ClientWriteError::LogEntryDiscarded(_) => MembershipError::OutcomeUnknown,
         ClientWriteError::PreconditionFailed(_) => MembershipError::InFlight,
         ClientWriteError::ChangeMembershipError(error) => match error {
-            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
-                MembershipError::InFlight
-            }
+            ChangeMembershipError::InProgress(_)
+            | ChangeMembershipError::UncommittedLeaderLog(_) => MembershipError::InFlight,
             ChangeMembershipError::EmptyMembership(_) => MembershipError::LastVoter,
             ChangeMembershipError::LearnerNotFound(_) => MembershipError::NotFound,
             ChangeMembershipError::UnsupportedMembershipTransition(_)
@@ -261,7 +261,8 @@ fn next(
         return Err(MembershipError::Removed);
     }
     let last = last.membership();
-    let mut nodes: BTreeMap<u64, Node> = last.nodes().map(|(id, node)| (*id, node.clone())).collect();
+    let mut nodes: BTreeMap<u64, Node> =
+        last.nodes().map(|(id, node)| (*id, node.clone())).collect();
     let mut voters: BTreeSet<u64> = last.voter_ids().collect();
     let is_taken = |urls: &[String]| {
         let mut others = nodes.iter().filter(|(other, _)| **other != id);
@@ -292,7 +293,13 @@ fn next(
                 Some(_) => {}
                 None => drop(voters.insert(id)),
             }
-            nodes.insert(id, Node { peer_urls: peer_urls.clone(), ..Node::default() });
+            nodes.insert(
+                id,
+                Node {
+                    peer_urls: peer_urls.clone(),
+                    ..Node::default()
+                },
+            );
         }
         MembershipChange::Promote { .. } => {
             if !voters.insert(id) {

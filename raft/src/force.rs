@@ -11,7 +11,10 @@ use crate::{
     log_store::{LogStore, Recovered},
     types::{Entry, EntryPayload, Membership, Node, StoredMembership, log_id},
 };
-use openraft::{RaftLogReader as _, storage::{IOFlushed, RaftLogStorage as _}};
+use openraft::{
+    RaftLogReader as _,
+    storage::{IOFlushed, RaftLogStorage as _},
+};
 use prost::Message as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +58,11 @@ pub(crate) fn alone(
     });
     let rewritten = rewriting.join();
     rewritten
-        .unwrap_or_else(|_| Err(io::Error::other("the thread that rewrites the log panicked")))
+        .unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "the thread that rewrites the log panicked",
+            ))
+        })
         .map_err(failed)
 }
 
@@ -99,10 +106,7 @@ impl Rewrite {
         let mut node = self.membership.membership().get_node(&self.member).cloned();
         let mut index = self.unapplied_from;
         while index < self.next {
-            let entries = self
-                .log
-                .limited_get_log_entries(index, self.next)
-                .await?;
+            let entries = self.log.limited_get_log_entries(index, self.next).await?;
             for entry in &entries {
                 if let EntryPayload::Membership(membership) = &entry.payload {
                     node = membership.get_node(&self.member).cloned().or(node);

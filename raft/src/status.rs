@@ -29,7 +29,9 @@ type ServerMetrics = WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
 /// Microseconds since this was first asked; never 0.
 pub(crate) fn now_us() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(START.elapsed().as_micros())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// What this member is, beside its leadership.

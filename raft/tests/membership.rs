@@ -20,7 +20,9 @@ fn learner(id: u64) -> MembershipChange {
 fn members(node: &RaftNode) -> Vec<(u64, bool)> {
     let view = node.reads().view();
     let members = view.members().iter();
-    members.map(|(id, record)| (id.0, record.is_learner)).collect()
+    members
+        .map(|(id, record)| (id.0, record.is_learner))
+        .collect()
 }
 
 #[tokio::test]

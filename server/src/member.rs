@@ -4,6 +4,7 @@
 mod change;
 mod contact;
 mod leadership;
+mod probe;
 mod promote;
 mod publish;
 mod standing;
@@ -11,15 +12,24 @@ mod standing;
 pub use change::Change;
 pub use contact::Contacts;
 pub use leadership::LeadershipView;
+pub use probe::Probes;
 pub use standing::Standing;
 
 use crate::{
-    alarms::Quota, api::OpenStreams, compactor, config::Config, layers::Gate, lease::Leases, metrics::Metrics,
-    peer::LeaderLink, propose::RequestIds, read::ReadPool,
+    alarms::Quota,
+    api::OpenStreams,
+    compactor,
+    config::Config,
+    layers::Gate,
+    lease::Leases,
+    metrics::Metrics,
+    peer::{self, LeaderLink},
+    propose::RequestIds,
+    read::ReadPool,
 };
 use futures_util::FutureExt as _;
 use std::{panic::AssertUnwindSafe, sync::Arc};
-use sternpost_raft::{Identity, RaftNode, peer::GrpcTransport};
+use sternpost_raft::{Identity, RaftNode};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The version of etcd whose behaviour this server has.
@@ -57,6 +67,8 @@ pub struct Member {
     pub standing: Arc<Standing>,
     /// Whom the leader hears.
     pub contacts: Contacts,
+    /// Who answers probes.
+    pub probes: Probes,
     /// The way to the leader.
     pub leader_link: LeaderLink,
     /// The limit on `dbSize`.
@@ -84,11 +96,12 @@ impl Member {
         standing: Arc<Standing>,
     ) -> Arc<Self> {
         let identity = node.identity();
-        let transport = GrpcTransport::plain(config.election_timeout);
+        let transport = peer::transport(&config, &metrics);
         let member = Arc::new(Self {
             identity,
             standing,
             contacts: Contacts::new(identity.member_id),
+            probes: Probes::default(),
             leader_link: LeaderLink::new(identity, transport),
             leadership: LeadershipView::new(identity.member_id, node.leadership()),
             quota: Quota::new(config.effective_quota_bytes()),
@@ -107,6 +120,7 @@ impl Member {
         member.spawn(leadership::follow(member.clone()));
         member.spawn(leadership::watch_absence(member.clone()));
         member.spawn(contact::run(member.clone()));
+        member.spawn(probe::run(member.clone()));
         member.spawn(promote::run(member.clone()));
         member.spawn(crate::lease::run(member.clone()));
         member.spawn(compactor::run(member.clone()));

@@ -141,12 +141,19 @@ mod tests {
 
     #[test]
     fn urls_of_a_new_member_are_checked_and_sorted() {
-        let given = |urls: &[&str]| peer_urls(&urls.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let given =
+            |urls: &[&str]| peer_urls(&urls.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(
             given(&[" http://b:2 ", "http://:2380"]).unwrap(),
             ["http://:2380", "http://b:2"]
         );
-        for bad in [&[][..], &["http://10.0.0.1"], &["ftp://a:1"], &["http://a:1/x"], &[""]] {
+        for bad in [
+            &[][..],
+            &["http://10.0.0.1"],
+            &["ftp://a:1"],
+            &["http://a:1/x"],
+            &[""],
+        ] {
             assert_eq!(given(bad), Err(ApiError::MemberBadURLs), "{bad:?}");
         }
     }

@@ -57,7 +57,11 @@ fn matching<'a>(
     listed: &[Founding],
     running: &'a MembersResponse,
 ) -> Result<&'a Node, String> {
-    let nodes: Vec<&Node> = running.members.iter().filter_map(|m| m.node.as_ref()).collect();
+    let nodes: Vec<&Node> = running
+        .members
+        .iter()
+        .filter_map(|m| m.node.as_ref())
+        .collect();
     if nodes.len() != listed.len() {
         return Err("member count is unequal".to_owned());
     }
@@ -183,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_joining_member_learns_who_it_is() {
-        let identity = outcome("m1=http://127.0.0.1:1,m2=http://127.0.0.1:2", &running(false));
+        let identity = outcome(
+            "m1=http://127.0.0.1:1,m2=http://127.0.0.1:2",
+            &running(false),
+        );
         assert_eq!(
             identity,
             Ok(Identity {
@@ -220,17 +227,29 @@ mod tests {
 
     #[test]
     fn a_member_without_its_data_is_refused() {
-        let refusal = outcome("m1=http://127.0.0.1:1,m2=http://127.0.0.1:2", &running(true));
+        let refusal = outcome(
+            "m1=http://127.0.0.1:1,m2=http://127.0.0.1:2",
+            &running(true),
+        );
         let text = refusal.unwrap_err();
-        assert!(text.starts_with("member b has already been bootstrapped"), "{text}");
+        assert!(
+            text.starts_with("member b has already been bootstrapped"),
+            "{text}"
+        );
         assert!(text.contains("etcdctl member remove b"), "{text}");
     }
 
     #[test]
     fn names_are_compared_by_their_addresses() {
         let urls = |url: &str| vec![url.to_owned()];
-        assert_eq!(same_urls(&urls("http://127.0.0.1:1"), &urls("http://127.0.0.1:1")), Ok(()));
-        assert_eq!(same_urls(&urls("http://[::1]:1"), &urls("http://[0:0::1]:1")), Ok(()));
+        assert_eq!(
+            same_urls(&urls("http://127.0.0.1:1"), &urls("http://127.0.0.1:1")),
+            Ok(())
+        );
+        assert_eq!(
+            same_urls(&urls("http://[::1]:1"), &urls("http://[0:0::1]:1")),
+            Ok(())
+        );
         same_urls(&urls("http://127.0.0.1:1"), &urls("https://127.0.0.1:1")).unwrap_err();
     }
 }

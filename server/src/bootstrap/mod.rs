@@ -15,10 +15,11 @@ use crate::{
     config::{ClusterState, Config},
     member::Standing,
     metrics::Metrics,
+    peer,
 };
 use observe::Reporter;
 use std::sync::Arc;
-use sternpost_raft::{Bootstrap, Identity, NodeOptions, RaftNode, peer::GrpcTransport};
+use sternpost_raft::{NodeOptions, RaftNode};
 use sternpost_storage::{Durability, StorageOptions};
 
 /// Opens the node in a data directory. The error is one sentence.
@@ -53,7 +54,7 @@ pub fn open_node(
         unsafe_no_fsync: config.unsafe_no_fsync,
         compaction_batch: config.compaction_batch(),
         compaction_sleep: config.compaction_sleep(),
-        transport: Arc::new(GrpcTransport::plain(config.election_timeout)),
+        transport: Arc::new(peer::transport(config, metrics)),
         observer: Arc::new(Reporter::new(
             metrics.clone(),
             config.warning_apply_duration,

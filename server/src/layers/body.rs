@@ -151,8 +151,8 @@ impl CallBody {
             .deadline
             .filter(|_| !ended && method.streams)
             .map(|at| Box::pin(sleep_until(at)));
-        let stopping =
-            (!ended && method.is_dialogue).then(|| Box::pin(ends.stopping.clone().cancelled_owned()));
+        let stopping = (!ended && method.is_dialogue)
+            .then(|| Box::pin(ends.stopping.clone().cancelled_owned()));
         let absence = ends
             .absence
             .filter(|_| !ended)

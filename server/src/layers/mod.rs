@@ -15,6 +15,7 @@ use crate::{
     api::status::ApiError,
     http::Pages,
     metrics::{Method, Metrics},
+    peer::PeerCalls,
 };
 use axum::Router;
 use body::{CallBody, Ends, Inbound, Outbound};
@@ -41,7 +42,7 @@ pub struct Front(Arc<Shared>);
 
 struct Shared {
     calls: Option<Calls>,
-    peers: Option<Router>,
+    peers: Option<PeerCalls>,
     pages: Option<Pages>,
 }
 
@@ -85,7 +86,7 @@ impl Front {
     }
 
     /// Answers other members' calls, and pages.
-    pub fn peer(peers: Router, pages: Pages) -> Self {
+    pub fn peer(peers: PeerCalls, pages: Pages) -> Self {
         Self(Arc::new(Shared {
             calls: None,
             peers: Some(peers),
@@ -109,8 +110,7 @@ impl Front {
         if request.version() == Version::HTTP_2
             && let Some(peers) = &self.0.peers
         {
-            let Ok(answer) = peers.clone().call(request).await;
-            return answer.map(Outbound::Page);
+            return peers.answer(request).await.map(Outbound::Page);
         }
         match &self.0.pages {
             Some(pages) => pages
@@ -172,8 +172,8 @@ impl Calls {
             ticket.finish(status.code());
             return status.into_http().map(Outbound::Page);
         }
-        let absence = (method.streams && call::wants_leader(request.headers()))
-            .then(|| self.gate.absence());
+        let absence =
+            (method.streams && call::wants_leader(request.headers())).then(|| self.gate.absence());
         let deadline = call::timeout(request.headers()).map(|time| Instant::now() + time);
         let way = self.direct.way(&method.path, request.headers());
         let request = request.map(|body| Inbound::new(body, method, self.receive_max));

@@ -249,7 +249,11 @@ async fn a_learner_answers_little() {
         "/etcdserverpb.Maintenance/Snapshot",
     ] {
         // The router behind has no such path: it was let in.
-        assert_ne!(status(&front, request(path, &[], 1)).await, refusal, "{path}");
+        assert_ne!(
+            status(&front, request(path, &[], 1)).await,
+            refusal,
+            "{path}"
+        );
     }
 }
 

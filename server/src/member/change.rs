@@ -7,8 +7,8 @@ use crate::{
     config::Url,
     peer::{Forwarded, Leads},
 };
-use sternpost_raft::{MembershipChange, MembershipError};
 use sternpost_proto::internal::MemberRecord;
+use sternpost_raft::{MembershipChange, MembershipError};
 use sternpost_storage::MemberId;
 use tokio::time::{Instant, timeout_at};
 
@@ -241,9 +241,8 @@ impl Member {
     fn check_remove(&self, id: u64) -> Result<(), ApiError> {
         let view = self.node.reads().view();
         let members = view.members();
-        let is_learner = |(known, record): &(MemberId, MemberRecord)| {
-            known.0 == id && record.is_learner
-        };
+        let is_learner =
+            |(known, record): &(MemberId, MemberRecord)| known.0 == id && record.is_learner;
         if !self.config.strict_reconfig_check || members.iter().any(is_learner) {
             return Ok(());
         }
@@ -303,7 +302,11 @@ mod tests {
     /// `s` a started voter, `u` one that has not started, `l` a learner.
     fn members(kinds: &str) -> Vec<(MemberId, MemberRecord)> {
         let record = |kind| MemberRecord {
-            name: if kind == 's' { "m".to_owned() } else { String::new() },
+            name: if kind == 's' {
+                "m".to_owned()
+            } else {
+                String::new()
+            },
             is_learner: kind == 'l',
             ..MemberRecord::default()
         };

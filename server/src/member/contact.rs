@@ -3,11 +3,7 @@
 
 use super::{Member, change::Members};
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// A member that was lost less than this ago may be lost again, as in etcd.
@@ -44,12 +40,6 @@ impl Contacts {
         others.get(&id).is_some_and(|contact| contact.near)
     }
 
-    /// How many members are near.
-    pub fn near(&self) -> Vec<(u64, bool)> {
-        let others = self.others.lock();
-        others.iter().map(|(id, contact)| (*id, contact.near)).collect()
-    }
-
     /// Voters that were not lost for a while, this member included.
     pub(super) fn steady_voters(&self, members: Members<'_>, now: Instant) -> usize {
         let others = self.others.lock();
@@ -63,22 +53,17 @@ impl Contacts {
         voters.filter(|(id, _)| is_steady(id.0)).count()
     }
 
-    /// Takes in who is near now; returns who has just been lost.
-    fn look(&self, near: &BTreeMap<u64, bool>, now: Instant) -> Vec<u64> {
+    /// Takes in who is near now.
+    fn look(&self, near: &BTreeMap<u64, bool>, now: Instant) {
         let mut others = self.others.lock();
         others.retain(|id, _| near.contains_key(id));
-        let mut lost = Vec::new();
         for (&id, &near) in near {
             let contact = others.entry(id).or_default();
+            contact.near = near;
             if !near {
-                if contact.near {
-                    lost.push(id);
-                }
                 contact.lost_at = Some(now);
             }
-            contact.near = near;
         }
-        lost
     }
 }
 
@@ -109,14 +94,7 @@ impl Member {
             let near = other.heard_ago.is_some_and(|ago| ago < near_within);
             (*id, near)
         });
-        let lost = self.contacts.look(&near.collect(), Instant::now());
-        let local = format!("{:x}", self.identity.member_id);
-        for id in lost {
-            let remote = format!("{id:x}");
-            let losses = &self.metrics.peers.disconnected;
-            losses.with_label_values(&[local.as_str(), &remote]).inc();
-            tracing::warn!(member = remote, "lost contact with a member");
-        }
+        self.contacts.look(&near.collect(), Instant::now());
     }
 }
 
@@ -135,10 +113,9 @@ mod tests {
         let now = Instant::now();
         let look = |two, three| contacts.look(&BTreeMap::from([(2, two), (3, three)]), now);
         let steady = |now| contacts.steady_voters(&members, now);
-        assert!(look(true, true).is_empty());
+        look(true, true);
         assert_eq!(steady(now), 3);
-        assert_eq!(look(true, false), [3]);
-        assert!(look(true, false).is_empty());
+        look(true, false);
         assert!(contacts.is_near(2) && !contacts.is_near(3) && !contacts.is_near(9));
         look(true, true);
         assert_eq!(steady(now), 2);

@@ -65,14 +65,6 @@ impl LeadershipView {
         self.wait(deadline, |now| now.leader.is_some()).await
     }
 
-    /// Waits until this member leads.
-    pub async fn wait_to_lead(&self, deadline: Instant) -> Result<(), Elapsed> {
-        self.wait(deadline, |now| {
-            now.leads && now.leader == Some(self.member_id)
-        })
-        .await
-    }
-
     async fn wait(
         &self,
         deadline: Instant,
@@ -116,7 +108,11 @@ pub(super) async fn watch_absence(member: Arc<Member>) {
     let limit = ABSENCE_ELECTIONS * member.config.election_timeout;
     let mut leadership = member.node.leadership();
     loop {
-        if leadership.wait_for(|now| now.leader.is_none()).await.is_err() {
+        if leadership
+            .wait_for(|now| now.leader.is_none())
+            .await
+            .is_err()
+        {
             return;
         }
         let back = leadership.wait_for(|now| now.leader.is_some());
@@ -127,7 +123,11 @@ pub(super) async fn watch_absence(member: Arc<Member>) {
         }
         // Streams that come after this have seen a leader.
         std::mem::take(&mut *member.leadership.absence.lock()).cancel();
-        if leadership.wait_for(|now| now.leader.is_some()).await.is_err() {
+        if leadership
+            .wait_for(|now| now.leader.is_some())
+            .await
+            .is_err()
+        {
             return;
         }
     }

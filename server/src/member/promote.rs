@@ -27,7 +27,11 @@ pub(super) async fn run(member: Arc<Member>) {
             let promoted = member.change_members_here(&Change::Promote { id }).await;
             if let Err(error) = promoted {
                 let learner = format!("{id:x}");
-                tracing::warn!(learner, error = error.text(), "a learner is not promoted yet");
+                tracing::warn!(
+                    learner,
+                    error = error.text(),
+                    "a learner is not promoted yet"
+                );
             }
         }
     }

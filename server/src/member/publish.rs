@@ -31,7 +31,10 @@ async fn decide_version(member: &Member) {
     loop {
         while !is_decided(member) && member.leadership.leading_term().is_some() {
             if let Err(error) = propose_version(member).await {
-                tracing::warn!(error = error.text(), "the cluster version is not decided yet");
+                tracing::warn!(
+                    error = error.text(),
+                    "the cluster version is not decided yet"
+                );
                 tokio::time::sleep(RETRY_EVERY).await;
             }
         }

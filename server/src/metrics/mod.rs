@@ -12,6 +12,7 @@ mod process;
 mod requests;
 mod rpc;
 mod server;
+mod traffic;
 
 pub use data::{Disk, Lease, Mvcc, Watch};
 pub use exposition::CONTENT_TYPE;
@@ -20,6 +21,7 @@ pub use process::Process;
 pub use requests::RequestKind;
 pub use rpc::{Grpc, Method, Network};
 pub use server::Server;
+pub use traffic::{Bytes as PeerBytes, End, Traffic};
 
 use crate::config::MetricsLevel;
 use build::Builder;
@@ -48,6 +50,8 @@ pub struct Families {
     pub network: Network,
     /// The other members.
     pub peers: Peers,
+    /// Bytes to and from the other members.
+    pub traffic: Arc<Traffic>,
     /// This process.
     pub process: Process,
     /// Scrapes by HTTP code.
@@ -86,6 +90,7 @@ impl Metrics {
             grpc: Grpc::new(&add, &network, level == MetricsLevel::Extensive),
             network,
             peers: Peers::new(&add),
+            traffic: Arc::default(),
             process: Process::new(&add),
             scrapes: add.counters(
                 "promhttp_metric_handler_requests_total",

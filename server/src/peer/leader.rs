@@ -50,6 +50,12 @@ impl LeaderLink {
         }
     }
 
+    /// A connection to the member that listens at `urls`.
+    pub fn connection(&self, urls: &[String]) -> Channel {
+        let _on = self.runtime.enter();
+        self.transport.connection(urls)
+    }
+
     fn to(&self, leader: u64, urls: &[String]) -> DutiesClient<Channel> {
         let mut last = self.last.lock();
         if let Some(link) = &*last
@@ -58,8 +64,7 @@ impl LeaderLink {
         {
             return link.client.clone();
         }
-        let _on = self.runtime.enter();
-        let client = DutiesClient::new(self.transport.connection(urls));
+        let client = DutiesClient::new(self.connection(urls));
         *last = Some(Link {
             leader,
             urls: urls.to_vec(),
@@ -149,9 +154,12 @@ impl Member {
     ) -> Result<Option<i64>, ApiError> {
         let request = pb::RenewLeaseRequest { id };
         let answer = self
-            .call(leader, request, deadline, |mut client, request| async move {
-                client.renew_lease(request).await
-            })
+            .call(
+                leader,
+                request,
+                deadline,
+                |mut client, request| async move { client.renew_lease(request).await },
+            )
             .await;
         match answer {
             Ok(answer) => Ok(Some(answer.ttl_secs)),
@@ -173,9 +181,12 @@ impl Member {
     ) -> Option<pb::LeaseTimeLeftResponse> {
         let request = pb::LeaseTimeLeftRequest { id };
         let answer = self
-            .call(leader, request, deadline, |mut client, request| async move {
-                client.lease_time_left(request).await
-            })
+            .call(
+                leader,
+                request,
+                deadline,
+                |mut client, request| async move { client.lease_time_left(request).await },
+            )
             .await;
         answer.ok()
     }
@@ -205,9 +216,12 @@ impl Member {
             change: Some(asked),
         };
         let answer = self
-            .call(leader, request, deadline, |mut client, request| async move {
-                client.change_members(request).await
-            })
+            .call(
+                leader,
+                request,
+                deadline,
+                |mut client, request| async move { client.change_members(request).await },
+            )
             .await;
         match answer {
             Ok(answer) => Ok(answer.index),

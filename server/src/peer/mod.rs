@@ -1,14 +1,26 @@
 //! What the leader does for the other members beside replication: the service
 //! `Duties` on the peer port, and the way to it.
 
+mod counted;
 mod leader;
+mod port;
 mod service;
 
+pub use counted::CountedDial;
 pub use leader::{Forwarded, LeaderLink, Leads};
-pub use service::DutiesService;
+pub use port::PeerCalls;
+use service::DutiesService;
 
-use crate::api::status::ApiError;
+use crate::{api::status::ApiError, config::Config, metrics::Metrics};
+use std::sync::Arc;
+use sternpost_raft::peer::GrpcTransport;
 use tonic::{Code, Status};
+
+/// The way to other members, as the flags say, counted.
+pub fn transport(config: &Config, metrics: &Metrics) -> GrpcTransport {
+    let dial = CountedDial(metrics.traffic.clone());
+    GrpcTransport::new(Arc::new(dial), config.election_timeout)
+}
 
 /// What became of a call to the leader.
 #[derive(Debug)]
@@ -27,8 +39,12 @@ impl From<Status> for Refused {
             Some(ApiError::NotLeader) => Self::Not,
             Some(error) => Self::By(error),
             // Not ours to begin with: not reached, another cluster, removed.
-            None if [Code::FailedPrecondition, Code::PermissionDenied, Code::Unimplemented]
-                .contains(&status.code()) =>
+            None if [
+                Code::FailedPrecondition,
+                Code::PermissionDenied,
+                Code::Unimplemented,
+            ]
+            .contains(&status.code()) =>
             {
                 Self::Not
             }

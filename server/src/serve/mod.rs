@@ -10,12 +10,11 @@ use crate::{
     layers::{self, Calls, Front},
     logging,
     member::{Member, Standing},
-    peer::DutiesService,
     metrics::Metrics,
+    peer::PeerCalls,
     transport::{Limits, Listener, Port, Transport},
 };
 use std::{env, io, sync::Arc, time::Duration};
-use sternpost_proto::internal::duties_server::DutiesServer;
 use sternpost_raft::RaftNode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -226,14 +225,11 @@ impl Fronts {
             slow_after: config.warning_unary_request_duration,
             stopping: transport.stopping().clone(),
         };
-        let peers = tonic::service::Routes::new(member.node.peer_service())
-            .add_service(DutiesServer::new(DutiesService(member.clone())))
-            .into_axum_router();
         let pages = || Pages::client(member, Guard::new(config));
         // With URLs for HTTP alone, the client URLs speak gRPC alone.
         let split = !config.listen_client_http_urls.is_empty();
         Self {
-            peer: Front::peer(peers, Pages::peer(member)),
+            peer: Front::peer(PeerCalls::new(member), Pages::peer(member)),
             client: Front::new(Some(calls), (!split).then(pages)),
             client_http: Front::new(None, Some(pages())),
             metrics: Front::new(None, Some(Pages::metrics(member))),

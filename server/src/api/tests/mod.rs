@@ -1,5 +1,6 @@
 //! The services over a real node, asked through their own clients.
 
+mod cluster;
 mod kv;
 mod lease;
 mod maintenance;
