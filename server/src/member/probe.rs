@@ -1,5 +1,5 @@
-//! Asks the other members now and then whether they are there: what etcd's
-//! metrics tell of them comes from such probes too.
+//! Asks the other members now and then whether they are there, as etcd does for
+//! its metrics. A removed member hears of it at the latest this way.
 
 use super::Member;
 use futures_util::future::join_all;
@@ -9,13 +9,13 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use sternpost_proto::internal::{MembersRequest, peer_client::PeerClient};
+use sternpost_proto::internal::{ProbeRequest, duties_client::DutiesClient};
 use sternpost_raft::peer::Caller;
 use tokio::time::{MissedTickBehavior, timeout};
-use tonic::{Request, transport::Channel};
+use tonic::{Code, Request, transport::Channel};
 
-/// How often, as in etcd.
-const PROBE_EVERY: Duration = Duration::from_secs(4);
+/// How often: a removed member should not go on for long.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// A member that takes longer is not there.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -43,7 +43,7 @@ impl Probes {
 /// A connection for probes alone.
 struct Link {
     urls: Vec<String>,
-    client: PeerClient<Channel>,
+    client: DutiesClient<Channel>,
 }
 
 /// Probes as long as the member runs.
@@ -72,20 +72,25 @@ impl Member {
         for (id, record) in others() {
             let known = links.get(&id.0);
             if known.is_none_or(|link| link.urls != record.peer_urls) {
-                let client = PeerClient::new(self.leader_link.connection(&record.peer_urls));
+                let client = DutiesClient::new(self.leader_link.connection(&record.peer_urls));
                 let urls = record.peer_urls.clone();
                 links.insert(id.0, Link { urls, client });
             }
         }
     }
 
-    async fn probe(&self, id: u64, mut client: PeerClient<Channel>) {
+    async fn probe(&self, id: u64, mut client: DutiesClient<Channel>) {
         let identity = self.identity;
-        let mut request = Request::new(MembersRequest {});
+        let mut request = Request::new(ProbeRequest {});
         Caller::new(identity.cluster_id, identity.member_id, id).write(request.metadata_mut());
         let begun = Instant::now();
-        let answered = timeout(ANSWER_MAX, client.members(request)).await;
+        let answered = timeout(ANSWER_MAX, client.probe(request)).await;
         let active = matches!(answered, Ok(Ok(_)));
+        if let Ok(Err(refusal)) = &answered
+            && refusal.code() == Code::PermissionDenied
+        {
+            self.standing.set_removed();
+        }
         let (local, remote) = (format!("{:x}", identity.member_id), format!("{id:x}"));
         let peers = &self.metrics.peers;
         if active {

@@ -52,6 +52,14 @@ impl Duties for DutiesService {
         }))
     }
 
+    async fn probe(
+        &self,
+        request: Request<pb::ProbeRequest>,
+    ) -> Result<Response<pb::ProbeResponse>, Status> {
+        self.open(request)?;
+        Ok(Response::new(pb::ProbeResponse {}))
+    }
+
     async fn change_members(
         &self,
         request: Request<pb::ChangeMembersRequest>,
