@@ -247,6 +247,7 @@ fn start(
         peers: Peers {
             identity,
             transport: options.transport.clone(),
+            reads: common.reads.clone(),
             observer: Arc::new(common.faults.clone()),
         },
         config: config(&options),

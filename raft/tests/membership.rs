@@ -5,7 +5,7 @@
 mod nodes;
 
 use nodes::{leading, options, put, until, value_of};
-use sternpost_raft::{MembershipChange, MembershipError, RaftNode};
+use sternpost_raft::{Bootstrap, Identity, MembershipChange, MembershipError, RaftNode};
 use sternpost_storage::MemberId;
 
 fn learner(id: u64) -> MembershipChange {
@@ -113,5 +113,28 @@ async fn without_its_second_voter_a_member_is_stuck_until_it_is_forced_to_go_on_
 
     let node = leading(options(dir.path())).await;
     assert_eq!(value_of(&node, "key").as_deref(), Some("again"));
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_member_that_waits_to_be_told_never_founds_a_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity {
+        member_id: 5,
+        cluster_id: 9,
+    };
+    let mut joining = options(dir.path());
+    joining.bootstrap = Bootstrap::Join { identity };
+    let node = RaftNode::open(joining).unwrap();
+    assert_eq!(node.identity(), identity);
+    node.shutdown().await;
+    drop(node);
+
+    // The flags of its next start name another cluster, with itself in it. A
+    // cluster would be founded before the node is open.
+    let node = RaftNode::open(options(dir.path())).unwrap();
+    assert_eq!(node.identity(), identity);
+    assert!(members(&node).is_empty());
+    assert_eq!(node.term(), 0);
     node.shutdown().await;
 }
