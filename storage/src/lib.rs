@@ -31,5 +31,5 @@ pub use error::{Fault, ReadError, Rejection};
 pub use event::{Change, Event, RevisionEvents};
 pub use ids::{LeaseId, LogMark, MemberId, Revision};
 pub use options::{Durability, StorageOptions};
-pub use read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadHandle, ReadView, Sizes};
+pub use read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadHandle, ReadView, Sizes, WireAnswer};
 pub use state_machine::{AppliedBatch, Flusher, ScrubProgress, StateMachine};
