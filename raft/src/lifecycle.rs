@@ -18,14 +18,16 @@ use crate::{
         DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
-    log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
+    log_store::{LogStore, SEGMENT_BYTES, WalOptions},
     network::Peers,
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
+    opening::{State, open_state},
     options::{Bootstrap, Identity, NodeOptions},
     peer::{Endpoint, EndpointParts},
     runtime::{RaftThread, Setup},
+    snapshot::Snapshots,
     state_machine::{Applier, Position, Positions},
     status::Standing,
 };
@@ -33,12 +35,11 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::{
     io,
-    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use sternpost_storage::{Flusher, ReadHandle, StateMachine};
+use sternpost_storage::{Flusher, ReadHandle};
 use tokio::sync::{mpsc, watch};
 
 /// Entries in one message to a peer. Its bytes are bounded by the log store.
@@ -120,17 +121,17 @@ pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
         let identity = recovered.identity;
         options.bootstrap = Bootstrap::Join { identity };
     }
-    let opened = open_state(&options, &recovered).and_then(|machine| {
+    let opened = open_state(&options, &log).and_then(|state| {
         if options.force_new_cluster {
-            force::alone(&log, &recovered, &machine)?;
+            force::alone(&log, &recovered, &state.machine)?;
         }
-        Ok(machine)
+        Ok(state)
     });
     match opened {
-        Ok(machine) => {
+        Ok(state) => {
             let member = recovered.identity.member_id;
-            let common = Common::of(member, &machine, flow, faults);
-            start(options, log, recovered.identity, machine, common)
+            let common = Common::of(member, &state, flow, faults);
+            start(options, log, recovered.identity, state, common)
         }
         Err(error) => {
             log.close();
@@ -139,33 +140,11 @@ pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
     }
 }
 
-/// Opens the state machine and checks that it belongs to the log.
-fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachine, OpenError> {
-    let machine = StateMachine::open(&options.storage)?;
-    let applied = machine.applied().map_or(0, |mark| mark.index + 1);
-    let last = recovered.last.map_or(0, |mark| mark.index + 1);
-    let purged = recovered.purged.map_or(0, |mark| mark.index + 1);
-    let (wal, store) = (options.wal_dir.display(), options.storage.path.display());
-    if applied > last {
-        return Err(OpenError::Identity(format!(
-            "the state in {store} holds {applied} entries, but the log in {wal} ends after {last}: \
-             they do not belong together, or the log has been replaced"
-        )));
-    }
-    if applied < purged {
-        return Err(OpenError::Identity(format!(
-            "the state in {store} holds {applied} entries, but the log in {wal} begins after {purged}: \
-             they do not belong together, or the state has been replaced"
-        )));
-    }
-    tracing::info!(applied, last, purged, "log and state opened");
-    Ok(machine)
-}
-
 /// What the threads have in common.
 struct Common {
     reads: ReadHandle,
     positions: Arc<Positions>,
+    snapshots: Arc<Snapshots>,
     feed: Feed,
     returns: Arc<Returns>,
     pending: Arc<Pending>,
@@ -174,7 +153,8 @@ struct Common {
 }
 
 impl Common {
-    fn of(member: u64, machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    fn of(member: u64, state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
+        let machine = &state.machine;
         // What is found at the start came from disk: it is flushed.
         let found = Position {
             mark: machine.applied(),
@@ -192,6 +172,7 @@ impl Common {
             feed: Feed::new(reads.view()),
             reads,
             positions: Arc::new(positions),
+            snapshots: Arc::new(Snapshots::new(state.stores.clone(), machine.flusher())),
             returns: Arc::default(),
             pending: Arc::new(Pending::new(member)),
             flow,
@@ -199,9 +180,9 @@ impl Common {
         }
     }
 
-    fn worker(&self, machine: StateMachine, nudge: Nudge, state_dir: PathBuf) -> ApplyWorker {
+    fn worker(&self, state: State, nudge: Nudge) -> ApplyWorker {
         ApplyWorker {
-            machine,
+            machine: state.machine,
             reads: self.reads.clone(),
             feed: self.feed.clone(),
             flow: self.flow.clone(),
@@ -211,7 +192,8 @@ impl Common {
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
-            state_dir,
+            snapshots: self.snapshots.clone(),
+            storage: state.storage,
         }
     }
 }
@@ -220,7 +202,7 @@ fn start(
     options: NodeOptions,
     log: LogStore,
     identity: Identity,
-    machine: StateMachine,
+    state: State,
     common: Common,
 ) -> Result<Inner, OpenError> {
     let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
@@ -240,8 +222,7 @@ fn start(
         wakes,
     };
     let heard = Arc::new(Heard::new(options.election_timeout));
-    let house = start_house(&options, log.clone(), machine, &common, keeping)?;
-    let own_log = log.clone();
+    let house = start_house(&options, log.clone(), state, &common, keeping)?;
     let setup = Setup {
         member: identity.member_id,
         peers: Peers {
@@ -256,8 +237,9 @@ fn start(
             worker: house.worker.clone(),
             durable: log.durable(),
             positions: common.positions.clone(),
+            snapshots: common.snapshots.clone(),
         },
-        log,
+        log: log.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         returns: common.returns.clone(),
@@ -286,6 +268,7 @@ fn start(
         reads: common.reads.clone(),
         flow: common.flow.clone(),
         leadership: leading.clone(),
+        snapshots: common.snapshots.clone(),
         heard,
     });
     Ok(Inner {
@@ -293,8 +276,8 @@ fn start(
         raft: opened.raft,
         runtime: opened.runtime,
         endpoint,
+        log,
         election_timeout: options.election_timeout,
-        log: own_log,
         lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
         flow: common.flow,
         reads: common.reads,
@@ -322,16 +305,15 @@ struct Keeping {
 fn start_house(
     options: &NodeOptions,
     log: LogStore,
-    machine: StateMachine,
+    state: State,
     common: &Common,
     keeping: Keeping,
 ) -> Result<House, OpenError> {
     let no_thread =
         |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
-    let flusher = machine.flusher();
+    let flusher = state.machine.flusher();
     let nudge = keeping.nudge.clone();
-    let state_dir = options.storage.path.clone();
-    let started = common.worker(machine, nudge.clone(), state_dir).start();
+    let started = common.worker(state, nudge.clone()).start();
     let (worker, worker_thread) = started.inspect_err(|_| log.close()).map_err(no_thread)?;
     let housekeeper = Housekeeper {
         rules: Rules {
@@ -345,6 +327,8 @@ fn start_house(
         feed: common.feed.clone(),
         worker: worker.clone(),
         positions: common.positions.clone(),
+        snapshots: common.snapshots.clone(),
+        log: log.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         purges: keeping.purges,
@@ -381,10 +365,11 @@ fn config(options: &NodeOptions) -> Config {
     let heartbeat = millis(options.heartbeat_interval);
     let election = millis(options.election_timeout);
     // A follower waits for the leader's lease (the maximum) and then for a
-    // random time between the two before it campaigns. This way a leader is
-    // replaced after 1.4 to 1.8 election timeouts; etcd takes 1 to 2.
-    let election_min = (election / 2).max(heartbeat + 1);
-    let election_max = (election / 10 * 9).max(election_min + 1);
+    // random time between the two before it campaigns: as with etcd not before
+    // an election timeout of silence, and mostly before 1.2 of them. etcd
+    // draws from 1 to 2.
+    let election_min = (election * 2 / 5).max(heartbeat + 1);
+    let election_max = (election * 3 / 5).max(election_min + 1);
     let snapshot_entries = options.snapshot_entries.max(FLUSH_ENTRIES_MAX);
     Config {
         cluster_name: "sternpost".into(),

@@ -239,6 +239,7 @@ impl Driver {
         let view = self.member.node.reads().view();
         let index = applied_index(&view);
         self.member.look_at_standing();
+        self.member.streams.end_below(view.compact_revision());
         if self.term.is_some()
             && let Some(known) = read_leases(&self.member, view).await
         {

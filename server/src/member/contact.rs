@@ -96,7 +96,8 @@ impl Member {
     /// Voters that this leader hears, and heard without a break for a while.
     pub(super) fn steady_voters(&self, members: Members<'_>) -> usize {
         let answers = |id| self.probes.is_active_for(id, STEADY_AFTER);
-        self.contacts.steady_voters(members, Instant::now(), answers)
+        self.contacts
+            .steady_voters(members, Instant::now(), answers)
     }
 
     /// A follower hears of nobody but its leader: it knows of no contacts.
