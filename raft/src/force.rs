@@ -32,7 +32,7 @@ pub(crate) fn alone(
 ) -> Result<(), OpenError> {
     let failed = |error: io::Error| OpenError::Log(format!("can't force a new cluster: {error}"));
     let applied = machine.applied().map(|mark| log_id(mark.term, mark.index));
-    // A state that was installed just before a crash ends the log.
+    // The state may be ahead of what was recovered: then the log goes on behind it.
     let Some(last) = recovered.last.max(applied) else {
         return Ok(());
     };
@@ -47,7 +47,7 @@ pub(crate) fn alone(
     let rewrite = Rewrite {
         log: log.clone(),
         member: recovered.identity.member_id,
-        next: last.index + 1,
+        next: log.range().end,
         unapplied_from: applied.map_or(0, |applied| applied.index + 1),
         membership: stored.unwrap_or_default(),
         term: last.leader_id.term.max(voted_term),

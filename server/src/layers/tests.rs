@@ -209,6 +209,26 @@ async fn a_server_that_goes_ends_its_dialogues() {
 }
 
 #[tokio::test]
+async fn a_stream_that_wants_a_leader_ends_when_there_is_none_for_long() {
+    let gate = gate(false, true);
+    let absence = gate.absence.clone();
+    let calls = Calls {
+        gate,
+        ..calls(silent_stream())
+    };
+    let front = Front::new(Some(calls), None);
+    let with = trailers(&front, &[("hasleader", "true")]);
+    let (ended, ()) = tokio::join!(with, async { absence.cancel() });
+    assert_eq!(
+        ended,
+        (Code::Unavailable, "etcdserver: no leader".to_owned())
+    );
+    // Who does not ask for one goes on: only its deadline ends this.
+    let without = trailers(&front, &[("grpc-timeout", "20m")]).await;
+    assert_eq!(without.0, Code::DeadlineExceeded);
+}
+
+#[tokio::test]
 async fn who_wants_a_leader_is_refused_without_one() {
     let gate = gate(false, false);
     let has_leader = gate.leader.clone();

@@ -232,7 +232,7 @@ impl Member {
         }
         // The new one counts as down.
         let (voters, _) = voters(members, None);
-        if voters > 1 && self.contacts.steady_voters(members, Instant::now()) < quorum(voters + 1) {
+        if voters > 1 && self.steady_voters(members) < quorum(voters + 1) {
             return Err(refusal("member add", ApiError::Unhealthy));
         }
         Ok(())
@@ -254,7 +254,7 @@ impl Member {
             return Ok(());
         }
         let (voters, _) = voters(members, None);
-        if self.contacts.steady_voters(members, Instant::now()) < 2 + voters.saturating_sub(1) / 2 {
+        if self.steady_voters(members) < 2 + voters.saturating_sub(1) / 2 {
             return Err(refusal("member remove", ApiError::Unhealthy));
         }
         Ok(())

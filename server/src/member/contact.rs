@@ -40,13 +40,20 @@ impl Contacts {
         others.get(&id).is_some_and(|contact| contact.near)
     }
 
-    /// Voters that were not lost for a while, this member included.
-    pub(super) fn steady_voters(&self, members: Members<'_>, now: Instant) -> usize {
+    /// Voters that were there without a break for a while, this member included.
+    pub(super) fn steady_voters(
+        &self,
+        members: Members<'_>,
+        now: Instant,
+        answers: impl Fn(u64) -> bool,
+    ) -> usize {
         let others = self.others.lock();
         let is_steady = |id: u64| {
             id == self.own
                 || others.get(&id).is_some_and(|contact| {
-                    contact.near && contact.lost_at.is_none_or(|at| now - at >= STEADY_AFTER)
+                    answers(id)
+                        && contact.near
+                        && contact.lost_at.is_none_or(|at| now - at >= STEADY_AFTER)
                 })
         };
         let voters = members.iter().filter(|(_, record)| !record.is_learner);
@@ -86,6 +93,13 @@ pub(super) async fn run(member: Arc<Member>) {
 }
 
 impl Member {
+    /// Voters that this leader hears, and heard without a break for a while.
+    pub(super) fn steady_voters(&self, members: Members<'_>) -> usize {
+        let answers = |id| self.probes.is_active_for(id, STEADY_AFTER);
+        self.contacts
+            .steady_voters(members, Instant::now(), answers)
+    }
+
     /// A follower hears of nobody but its leader: it knows of no contacts.
     pub fn look_at_contacts(&self) {
         let near_within = self.config.election_timeout;
@@ -112,7 +126,7 @@ mod tests {
             .collect();
         let now = Instant::now();
         let look = |two, three| contacts.look(&BTreeMap::from([(2, two), (3, three)]), now);
-        let steady = |now| contacts.steady_voters(&members, now);
+        let steady = |now| contacts.steady_voters(&members, now, |_| true);
         look(true, true);
         assert_eq!(steady(now), 3);
         look(true, false);
@@ -121,6 +135,8 @@ mod tests {
         assert_eq!(steady(now), 2);
         let later = now + STEADY_AFTER;
         assert_eq!(steady(later), 3);
+        // Near, but its probes fail or are too young.
+        assert_eq!(contacts.steady_voters(&members, later, |id| id == 3), 2);
         // No leader any more.
         contacts.look(&BTreeMap::new(), later);
         assert_eq!(steady(later), 1);

@@ -19,20 +19,33 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// A member that takes longer is not there.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Which members answered the last probe.
+/// Since when members have answered each probe; `None` for one that did not
+/// answer the last.
 #[derive(Default)]
-pub struct Probes(Mutex<BTreeMap<u64, bool>>);
+pub struct Probes(Mutex<BTreeMap<u64, Option<Instant>>>);
 
 impl Probes {
     /// Every other member, and whether it is there.
     pub fn active(&self) -> Vec<(u64, bool)> {
         let probes = self.0.lock();
-        probes.iter().map(|(id, active)| (*id, *active)).collect()
+        let active = probes.iter().map(|(id, since)| (*id, since.is_some()));
+        active.collect()
+    }
+
+    /// Whether a member has answered every probe for so long.
+    pub fn is_active_for(&self, id: u64, time: Duration) -> bool {
+        let probes = self.0.lock();
+        let since = probes.get(&id).copied().flatten();
+        since.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Notes a probe's outcome; whether the member has just been lost.
     fn note(&self, id: u64, active: bool) -> bool {
-        self.0.lock().insert(id, active) == Some(true) && !active
+        let mut probes = self.0.lock();
+        let since = probes.entry(id).or_default();
+        let was_active = since.is_some();
+        *since = active.then(|| since.unwrap_or_else(Instant::now));
+        was_active && !active
     }
 
     fn keep(&self, is_member: impl Fn(u64) -> bool) {
