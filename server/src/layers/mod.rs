@@ -8,7 +8,7 @@ mod direct;
 mod frames;
 mod health;
 
-pub use direct::{Direct, Framed, PREFIX_LEN, next_message, put_frame, put_prefix};
+pub use direct::{Direct, Framed, PREFIX_LEN, next_message, prefix, put_frame};
 pub use health::service as health_service;
 
 use crate::{

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod fuzz;
 pub mod model;
 pub mod script;
+mod wire;
 
 pub use engine::{Engine, Machine};
 pub use model::Model;
