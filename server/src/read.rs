@@ -176,6 +176,14 @@ impl Member {
         error.into()
     }
 
+    /// A learner answers serializable reads alone.
+    pub fn check_learner(&self, request: &pb::RangeRequest) -> Result<(), ApiError> {
+        if !request.serializable && self.standing.is_learner() {
+            return Err(ApiError::NotSupportedForLearner);
+        }
+        Ok(())
+    }
+
     /// Answers a checked range; its header is unset. With it comes the
     /// revision of the view that was read.
     pub async fn range(

@@ -33,6 +33,7 @@ impl Kv for KvService {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
+        self.0.check_learner(&request)?;
         validate::range(&request)?;
         let answer = self.0.measured(
             RequestKind::Range,
@@ -124,6 +125,7 @@ impl KvService {
     /// pool until it is sent.
     pub async fn range_framed(&self, request: Request<pb::RangeRequest>) -> Result<Framed, Status> {
         let request = request.into_inner();
+        self.0.check_learner(&request)?;
         validate::range(&request)?;
         let started = Instant::now();
         let member = self.0.clone();

@@ -367,6 +367,11 @@ impl ReadView {
         &self.cluster.alarms
     }
 
+    /// Whether a member with this ID was removed; none may have it again.
+    pub fn is_removed_member(&self, id: MemberId) -> bool {
+        self.cluster.removed.contains(&id)
+    }
+
     /// All members, by ID.
     pub fn members(&self) -> &[(MemberId, MemberRecord)] {
         &self.cluster.members
