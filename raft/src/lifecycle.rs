@@ -8,7 +8,7 @@
 use crate::{
     applied::Feed,
     apply_worker::{ApplyWorker, JobSender, Views},
-    changer::CHANGES_MAX,
+    changer::{CHANGES_MAX, ChangeRequest},
     error::OpenError,
     flow::{FaultLine, Flow},
     force,
@@ -26,7 +26,7 @@ use crate::{
     opening::{State, open_state},
     options::{Bootstrap, Identity, NodeOptions},
     peer::{Endpoint, EndpointParts},
-    runtime::{RaftThread, Setup},
+    runtime::{Opened, RaftThread, Setup},
     snapshot::Snapshots,
     state_machine::{Applier, Position, Positions},
     status::Standing,
@@ -141,7 +141,7 @@ pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
 }
 
 /// What the threads have in common.
-struct Common {
+pub(crate) struct Common {
     reads: ReadHandle,
     positions: Arc<Positions>,
     snapshots: Arc<Snapshots>,
@@ -153,7 +153,7 @@ struct Common {
 }
 
 impl Common {
-    fn of(member: u64, state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    pub(crate) fn of(member: u64, state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
         let machine = &state.machine;
         // What is found at the start came from disk: it is flushed.
         let found = Position {
@@ -180,7 +180,7 @@ impl Common {
         }
     }
 
-    fn worker(&self, state: State, nudge: Nudge) -> ApplyWorker {
+    pub(crate) fn worker(&self, state: State, nudge: Nudge) -> ApplyWorker {
         ApplyWorker {
             machine: state.machine,
             reads: self.reads.clone(),
@@ -205,14 +205,9 @@ fn start(
     state: State,
     common: Common,
 ) -> Result<Inner, OpenError> {
-    let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
-    let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
     let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
-    let (changes, changing) = mpsc::channel(CHANGES_MAX);
     let (purges, purging) = watch::channel(None);
     let (scrubbed, scrubbing) = watch::channel(-1);
-    let (standing, following) = watch::channel(Standing::default());
-    let (leadership, leading) = watch::channel(Leadership::default());
     let (nudge, wakes) = nudge();
     let keeping = Keeping {
         purges,
@@ -221,8 +216,69 @@ fn start(
         nudge: nudge.clone(),
         wakes,
     };
-    let heard = Arc::new(Heard::new(options.election_timeout));
     let house = start_house(&options, log.clone(), state, &common, keeping)?;
+    let parts = Parts {
+        worker: house.worker.clone(),
+        options,
+        log,
+        identity,
+        purging,
+        scrubbing,
+        defragments,
+        nudge,
+    };
+    let (setup, doors) = prepare(parts, common);
+    match RaftThread::start(setup) {
+        Ok((raft, opened)) => Ok(doors.open(opened, Some(Threads { raft, house }))),
+        Err(error) => {
+            house.stop();
+            Err(error)
+        }
+    }
+}
+
+/// What the raft thread and the node's callers are connected by.
+pub(crate) struct Parts {
+    pub(crate) options: NodeOptions,
+    pub(crate) log: LogStore,
+    pub(crate) identity: Identity,
+    pub(crate) worker: JobSender,
+    pub(crate) purging: watch::Receiver<Option<Purge>>,
+    pub(crate) scrubbing: watch::Receiver<i64>,
+    pub(crate) defragments: mpsc::Sender<DefragmentWaiter>,
+    pub(crate) nudge: Nudge,
+}
+
+/// What callers have of a node that is about to run.
+pub(crate) struct Doors {
+    identity: Identity,
+    log: LogStore,
+    election_timeout: Duration,
+    common: Common,
+    lanes: Lanes,
+    heard: Arc<Heard>,
+    changes: mpsc::Sender<ChangeRequest>,
+    standing: watch::Receiver<Standing>,
+    leadership: watch::Receiver<Leadership>,
+    scrubbing: watch::Receiver<i64>,
+    defragments: mpsc::Sender<DefragmentWaiter>,
+    nudge: Nudge,
+}
+
+/// Connects the two sides.
+pub(crate) fn prepare(parts: Parts, common: Common) -> (Setup, Doors) {
+    let Parts {
+        options,
+        log,
+        identity,
+        ..
+    } = parts;
+    let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
+    let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
+    let (changes, changing) = mpsc::channel(CHANGES_MAX);
+    let (standing, following) = watch::channel(Standing::default());
+    let (leadership, leading) = watch::channel(Leadership::default());
+    let heard = Arc::new(Heard::new(options.election_timeout));
     let setup = Setup {
         member: identity.member_id,
         peers: Peers {
@@ -234,7 +290,7 @@ fn start(
         config: config(&options),
         bootstrap: options.bootstrap,
         applier: Applier {
-            worker: house.worker.clone(),
+            worker: parts.worker,
             durable: log.durable(),
             positions: common.positions.clone(),
             snapshots: common.snapshots.clone(),
@@ -250,47 +306,68 @@ fn start(
         reads: reading,
         view: common.reads.clone(),
         changes: changing,
-        purges: purging,
+        purges: parts.purging,
         standing,
         leadership,
         election_timeout: options.election_timeout,
     };
-    let (raft, opened) = match RaftThread::start(setup) {
-        Ok(started) => started,
-        Err(error) => {
-            house.stop();
-            return Err(error);
-        }
-    };
-    let endpoint = Endpoint::new(EndpointParts {
+    let lanes = Lanes::new(
+        common.flow.clone(),
+        proposals,
+        reads,
+        common.returns.clone(),
+    );
+    let doors = Doors {
         identity,
-        raft: opened.raft.clone(),
-        reads: common.reads.clone(),
-        flow: common.flow.clone(),
-        leadership: leading.clone(),
-        snapshots: common.snapshots.clone(),
-        heard,
-    });
-    Ok(Inner {
-        identity,
-        raft: opened.raft,
-        runtime: opened.runtime,
-        endpoint,
         log,
         election_timeout: options.election_timeout,
-        lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
-        flow: common.flow,
-        reads: common.reads,
-        feed: common.feed,
+        common,
+        lanes,
+        heard,
+        changes,
         standing: following,
         leadership: leading,
-        scrubbed: scrubbing,
-        defragments,
-        changes,
-        nudge,
-        threads: Mutex::new(Some(Threads { raft, house })),
-        stopped: watch::Sender::new(false),
-    })
+        scrubbing: parts.scrubbing,
+        defragments: parts.defragments,
+        nudge: parts.nudge,
+    };
+    (setup, doors)
+}
+
+impl Doors {
+    /// The node, now that it runs.
+    pub(crate) fn open(self, opened: Opened, threads: Option<Threads>) -> Inner {
+        let common = self.common;
+        let endpoint = Endpoint::new(EndpointParts {
+            identity: self.identity,
+            raft: opened.raft.clone(),
+            reads: common.reads.clone(),
+            flow: common.flow.clone(),
+            leadership: self.leadership.clone(),
+            snapshots: common.snapshots,
+            heard: self.heard,
+        });
+        Inner {
+            identity: self.identity,
+            raft: opened.raft,
+            runtime: opened.runtime,
+            endpoint,
+            log: self.log,
+            election_timeout: self.election_timeout,
+            lanes: self.lanes,
+            flow: common.flow,
+            reads: common.reads,
+            feed: common.feed,
+            standing: self.standing,
+            leadership: self.leadership,
+            scrubbed: self.scrubbing,
+            defragments: self.defragments,
+            changes: self.changes,
+            nudge: self.nudge,
+            threads: Mutex::new(threads),
+            stopped: watch::Sender::new(false),
+        }
+    }
 }
 
 /// The housekeeper's ends of its channels.
