@@ -6,6 +6,8 @@
 //! * [`differential`]: the same random operations to two servers, answers compared;
 //! * [`etcdctl`]: the unmodified etcdctl against both, output compared;
 //! * [`ledger`]: load with a record of what was promised, and the check after a crash;
+//! * [`cluster`]: several members of either server;
+//! * [`network`]: hosts on this machine whose links can be cut, slow or lossy;
 //! * [`power`]: a file system that can lose power;
 //! * [`disk`]: file operations that fail on cue, and damaged copies of a data directory;
 //! * [`preload`]: libraries of ours in front of the C library's calls;
@@ -14,6 +16,7 @@
 
 pub mod binaries;
 pub mod client;
+pub mod cluster;
 pub mod differential;
 pub mod disk;
 pub mod etcdctl;
@@ -21,6 +24,7 @@ pub mod http;
 pub mod ledger;
 pub mod measure;
 pub mod metrics;
+pub mod network;
 pub mod power;
 pub mod preload;
 pub mod process;
