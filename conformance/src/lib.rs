@@ -8,6 +8,7 @@
 //! * [`ledger`]: load with a record of what was promised, and the check after a crash;
 //! * [`cluster`]: several members of either server;
 //! * [`network`]: hosts on this machine whose links can be cut, slow or lossy;
+//! * [`robustness`]: traffic on a cluster that is hurt meanwhile, and what its clients may believe;
 //! * [`power`]: a file system that can lose power;
 //! * [`disk`]: file operations that fail on cue, and damaged copies of a data directory;
 //! * [`preload`]: libraries of ours in front of the C library's calls;
@@ -28,5 +29,6 @@ pub mod network;
 pub mod power;
 pub mod preload;
 pub mod process;
+pub mod robustness;
 pub mod target;
 pub mod wait;

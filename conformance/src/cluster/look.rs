@@ -43,6 +43,31 @@ impl Cluster {
             .member_id
     }
 
+    /// `--initial-cluster` for a member that joins, as a running member tells it.
+    ///
+    /// # Panics
+    /// When none answers.
+    pub async fn known_cluster(&self, joining: usize) -> String {
+        let members = wait::until_async("a list of the members", START_LIMIT, || async {
+            let nth = self.running().first().copied()?;
+            let request = pb::MemberListRequest::default();
+            let answer = self.client(nth).cluster.member_list(request).await;
+            Some(answer.ok()?.into_inner().members)
+        })
+        .await;
+        let own = self.urls(joining).0;
+        let words = members.into_iter().flat_map(|member| {
+            let (name, urls) = (member.name, member.peer_ur_ls);
+            let name = if urls.contains(&own) {
+                super::member::name(joining)
+            } else {
+                name
+            };
+            urls.into_iter().map(move |url| format!("{name}={url}"))
+        });
+        words.collect::<Vec<String>>().join(",")
+    }
+
     /// The leader, if all running members name the same, and it is one of them.
     pub async fn leader(&self) -> Option<usize> {
         let mut leader = None;

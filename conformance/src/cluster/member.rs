@@ -13,6 +13,9 @@ pub const CLIENT_PORT: u16 = 12379;
 /// As [`CLIENT_PORT`].
 pub const PEER_PORT: u16 = 12380;
 
+/// More than any test has.
+pub const MOST: usize = 9;
+
 /// How a member without data begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

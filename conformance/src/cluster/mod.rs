@@ -4,6 +4,7 @@
 //! ports, so that two clusters on the same [`Addresses`], one after the other,
 //! have the same member ids. On a [`Network`] each member is on a host of its own.
 
+pub mod failover;
 pub mod look;
 pub mod member;
 
@@ -40,11 +41,7 @@ impl Addresses {
     pub fn loopback() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = std::process::id() * 8 + NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::Loopback(format!(
-            "127.{}.{}",
-            1 + (number >> 8) % 254,
-            number & 0xff
-        ))
+        Self::Loopback(format!("127.{}.{}", 1 + (number >> 8) % 254, number & 0xff))
     }
 
     /// The address of the `nth` member, from 0.
@@ -179,6 +176,15 @@ impl Cluster {
         self.kind
     }
 
+    /// The network it is on, if not on loopback.
+    #[must_use]
+    pub fn network(&self) -> Option<Arc<Network>> {
+        match &self.addresses {
+            Addresses::Loopback(_) => None,
+            Addresses::Network(network) => Some(Arc::clone(network)),
+        }
+    }
+
     /// How many members it knows of, running or not.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -189,6 +195,25 @@ impl Cluster {
     #[must_use]
     pub fn member(&self, nth: usize) -> &Member {
         &self.members[nth]
+    }
+
+    /// The number of a member of this name, be it there or not; 0 for other names.
+    #[must_use]
+    pub fn position(&self, name: &str) -> usize {
+        let all = 0..member::MOST;
+        let mut named = all.filter(|nth| member::name(*nth) == name);
+        named.next().unwrap_or(0)
+    }
+
+    /// Peer URL and client URL of the `nth` member, be it there or not.
+    #[must_use]
+    pub fn urls(&self, nth: usize) -> (String, String) {
+        let host = self.addresses.host(nth);
+        let client = client_address(&host);
+        (
+            format!("http://{host}:{PEER_PORT}"),
+            format!("http://{client}"),
+        )
     }
 
     /// Members that run and are not paused.
@@ -305,15 +330,19 @@ impl Cluster {
         self.members[nth].wait_end(START_LIMIT)
     }
 
-    /// A further member that joins: it must be added to the cluster (URL in
-    /// [`Member::peer_url`]) before it is started.
-    pub fn join(&mut self) -> usize {
-        let initial = self.initial_cluster(self.size() + 1);
+    /// A further member that joins: it must be added to the cluster (URL in [`Self::urls`])
+    /// before, and is not started yet.
+    ///
+    /// # Panics
+    /// When nobody tells who is in the cluster.
+    pub async fn join(&mut self) -> usize {
+        let nth = self.size();
+        let initial = self.known_cluster(nth).await;
         self.add(Start::Existing, initial);
-        self.size() - 1
+        nth
     }
 
-    /// What a member finds at its next start: nothing of its past, and the cluster as it is.
+    /// Removes what a member has kept.
     ///
     /// # Panics
     /// When the directory can't be removed.
@@ -321,9 +350,12 @@ impl Cluster {
         self.members[nth].empty();
     }
 
-    /// A member's next start joins the cluster.
-    pub fn rejoins(&mut self, nth: usize) {
-        let initial = self.initial_cluster(self.size());
+    /// The next start of a member without data joins the cluster as it is now.
+    ///
+    /// # Panics
+    /// When nobody tells who is in the cluster.
+    pub async fn rejoins(&mut self, nth: usize) {
+        let initial = self.known_cluster(nth).await;
         self.members[nth].rejoins(initial);
     }
 
@@ -348,7 +380,11 @@ impl Cluster {
         for nth in 0..size {
             let comma = if nth == 0 { "" } else { "," };
             let host = self.addresses.host(nth);
-            let _ = write!(text, "{comma}{}=http://{host}:{PEER_PORT}", member::name(nth));
+            let _ = write!(
+                text,
+                "{comma}{}=http://{host}:{PEER_PORT}",
+                member::name(nth)
+            );
         }
         text
     }

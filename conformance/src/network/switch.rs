@@ -82,7 +82,14 @@ impl Switch {
             tv_nsec: i64::from(limit.subsec_nanos()),
         };
         // SAFETY: the array and its length belong together, and outlive the call.
-        unsafe { libc::ppoll(waits.as_mut_ptr(), count, &raw const limit, std::ptr::null()) };
+        unsafe {
+            libc::ppoll(
+                waits.as_mut_ptr(),
+                count,
+                &raw const limit,
+                std::ptr::null(),
+            )
+        };
     }
 
     /// A packet from a host.
