@@ -9,6 +9,7 @@
 //! * [`cluster`]: several members of either server;
 //! * [`network`]: hosts on this machine whose links can be cut, slow or lossy;
 //! * [`robustness`]: traffic on a cluster that is hurt meanwhile, and what its clients may believe;
+//! * [`compose`]: the members of `docker-compose.yml` as local processes;
 //! * [`power`]: a file system that can lose power;
 //! * [`disk`]: file operations that fail on cue, and damaged copies of a data directory;
 //! * [`preload`]: libraries of ours in front of the C library's calls;
@@ -18,6 +19,7 @@
 pub mod binaries;
 pub mod client;
 pub mod cluster;
+pub mod compose;
 pub mod differential;
 pub mod disk;
 pub mod etcdctl;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sternpost_conformance::cluster::Addresses;
+use sternpost_conformance::disk::faults::Faults;
 use sternpost_conformance::ledger::restarts::number;
 use sternpost_conformance::network::Network;
 use sternpost_conformance::robustness::fault::{self, Fault};
@@ -25,6 +26,7 @@ fn whatever_happens_clients_may_believe_what_they_are_told() {
     if let Err(why) = &network {
         println!("NOT TESTED: cut and slow links: no network of our own here: {why}");
     }
+    let disk = Faults::new();
     let kinds = fault::kinds(network.is_ok());
     let mut all = Vec::new();
     let mut seed = first;
@@ -40,6 +42,7 @@ fn whatever_happens_clients_may_believe_what_they_are_told() {
                 checker: &checker,
                 addresses,
                 faults: faults.clone(),
+                disk: &disk,
                 dir: dir.path(),
             };
             let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");

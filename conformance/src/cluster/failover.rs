@@ -55,10 +55,11 @@ impl fmt::Display for Gaps {
         let shortest = self.took.iter().min().copied().unwrap_or_default();
         write!(
             out,
-            "{} leaders killed: next write after {shortest:.0?} at least, {:.0?} in the middle, {:.0?} at most",
+            "{} leaders killed: next write after {} ms at least, {} in the middle, {} at most",
             self.took.len(),
-            self.median(),
-            self.longest()
+            shortest.as_millis(),
+            self.median().as_millis(),
+            self.longest().as_millis()
         )
     }
 }

@@ -1,6 +1,7 @@
 //! What happens to members and links in a run.
 
 use crate::cluster::{Cluster, START_LIMIT};
+use crate::disk::faults::{self, Faults};
 use crate::network::links::Rule;
 use crate::network::{CLIENTS, Network};
 use crate::wait;
@@ -32,6 +33,8 @@ pub enum Fault {
     MoveLeader,
     /// A follower is removed, emptied, and added again.
     Replace,
+    /// Every sync of a member takes long.
+    SlowDisk,
     /// The leader is cut off from members, not from clients.
     LeaderAlone,
     /// Members do not hear the leader; it hears them.
@@ -57,7 +60,7 @@ pub enum Fault {
 }
 
 /// All that need no network of our own.
-const PROCESSES: [Fault; 9] = [
+const PROCESSES: [Fault; 10] = [
     Fault::KillLeader,
     Fault::KillFollower,
     Fault::KillTwo,
@@ -67,6 +70,7 @@ const PROCESSES: [Fault; 9] = [
     Fault::PauseFollower,
     Fault::MoveLeader,
     Fault::Replace,
+    Fault::SlowDisk,
 ];
 /// All that do.
 const LINKS: [Fault; 11] = [
@@ -84,6 +88,8 @@ const LINKS: [Fault; 11] = [
 ];
 /// Longer than an election.
 const LASTS_MS: std::ops::Range<u64> = 1200..3000;
+/// A sync then takes more than an election at the faster settings.
+const SLOW_SYNC: Duration = Duration::from_millis(400);
 /// Of a link that is slow.
 const SLOW_BYTES: u64 = 30_000;
 
@@ -98,7 +104,7 @@ pub fn kinds(network: bool) -> Vec<Fault> {
 ///
 /// # Panics
 /// When a member does not come back.
-pub async fn happen(fault: Fault, cluster: &mut Cluster, rng: &mut StdRng) {
+pub async fn happen(fault: Fault, cluster: &mut Cluster, disk: &Faults, rng: &mut StdRng) {
     let leader = cluster.wait_leader().await;
     let others: Vec<usize> = (0..cluster.size()).filter(|nth| *nth != leader).collect();
     let other = *others.choose(rng).expect("a cluster has followers");
@@ -117,6 +123,13 @@ pub async fn happen(fault: Fault, cluster: &mut Cluster, rng: &mut StdRng) {
         Fault::PauseFollower => pause(cluster, other, lasts).await,
         Fault::MoveLeader => move_leader(cluster, lasts).await,
         Fault::Replace => replace(cluster, other).await,
+        Fault::SlowDisk => {
+            let nth = rng.random_range(0..cluster.size());
+            let dir = cluster.member(nth).data_dir();
+            disk.arm(faults::Fault::Slow(SLOW_SYNC), &dir.display().to_string());
+            tokio::time::sleep(lasts).await;
+            disk.disarm();
+        }
         _ => {
             let network = cluster.network().expect("asked for with a network only");
             cut(fault, &network, leader, other);

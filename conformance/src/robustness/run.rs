@@ -8,6 +8,7 @@ use super::traffic::{PREFIX, Record, Worker};
 use super::watching::{self, Watch, Watches, Wish};
 use super::{checks, linearizable};
 use crate::cluster::{Addresses, Cluster, Plan};
+use crate::disk::faults::Faults;
 use crate::target::Kind;
 use crate::wait;
 use rand::rngs::StdRng;
@@ -44,6 +45,8 @@ pub struct Course<'a> {
     pub addresses: Addresses,
     /// Faults of one run.
     pub faults: Vec<Fault>,
+    /// What members' disks do; it reaches programs that use the C library.
+    pub disk: &'a Faults,
     /// Where the history goes.
     pub dir: &'a Path,
 }
@@ -100,7 +103,7 @@ pub async fn run(course: &Course<'_>, seed: u64) -> Result<Seen, Vec<String>> {
     }
     at_work(&record).await;
     for fault in &course.faults {
-        fault::happen(*fault, &mut cluster, &mut rng).await;
+        fault::happen(*fault, &mut cluster, course.disk, &mut rng).await;
         let rest = rng.random_range(REST_MS);
         tokio::time::sleep(Duration::from_millis(rest)).await;
     }
@@ -163,7 +166,7 @@ fn plan(course: &Course<'_>, rng: &mut StdRng) -> Plan {
     let entries = [50, 200, 10_000][rng.random_range(0..3)];
     Plan::new(course.kind, MEMBERS)
         .on(&course.addresses)
-        .without_fsync()
+        .environment(course.disk.environment())
         .flag(&format!("--heartbeat-interval={heartbeat}"))
         .flag(&format!("--election-timeout={election}"))
         .flag(&format!("--snapshot-count={entries}"))
