@@ -36,7 +36,7 @@ run: deps
 
 cluster: deps
 	cargo build --locked -p sternpost-server
-	cargo run --locked -q -p sternpost-conformance --bin cluster -- docker-compose.yml $(CLUSTER)
+	cargo run --locked -q -p sternpost-conformance --bin local-cluster -- docker-compose.yml $(CLUSTER)
 
 reference: deps
 	cd $(REFERENCE) && go build -o bin/ tool

@@ -125,6 +125,44 @@ impl Cluster {
         .await;
     }
 
+    /// As an operator does with a member that has lost its data: removes it by its id, adds it
+    /// again, and starts it.
+    ///
+    /// # Panics
+    /// When the others refuse for long.
+    pub async fn replace(&mut self, nth: usize, id: u64) {
+        let url = self.urls(nth).0;
+        let asked = self.client(self.wait_leader().await);
+        wait::until_async("the removal of a member", START_LIMIT, || {
+            let mut client = asked.cluster.clone();
+            async move {
+                let request = pb::MemberRemoveRequest { id };
+                match client.member_remove(request).await {
+                    Ok(_) => Some(()),
+                    Err(status) => (status.code() == tonic::Code::NotFound).then_some(()),
+                }
+            }
+        })
+        .await;
+        wait::until_async("the addition of a member", START_LIMIT, || {
+            let (mut client, url) = (asked.cluster.clone(), url.clone());
+            async move {
+                let request = pb::MemberAddRequest {
+                    peer_ur_ls: vec![url],
+                    is_learner: false,
+                };
+                match client.member_add(request).await {
+                    Ok(_) => Some(()),
+                    // An answer that was lost: it is there.
+                    Err(status) => status.message().contains("already exist").then_some(()),
+                }
+            }
+        })
+        .await;
+        self.rejoins(nth).await;
+        self.spawn(nth);
+    }
+
     /// Waits until all running members have the same revision and hash.
     ///
     /// # Panics

@@ -1,16 +1,14 @@
 //! What happens to members and links in a run.
 
-use crate::cluster::{Cluster, START_LIMIT};
+use crate::cluster::Cluster;
 use crate::disk::faults::{self, Faults};
 use crate::network::links::Rule;
 use crate::network::{CLIENTS, Network};
-use crate::wait;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use std::sync::Arc;
 use std::time::Duration;
-use sternpost_proto::etcdserverpb as pb;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,37 +163,12 @@ async fn move_leader(cluster: &Cluster, lasts: Duration) {
     }
 }
 
-/// As an operator does with a member whose disk is gone.
+/// A member's disk is gone.
 async fn replace(cluster: &mut Cluster, nth: usize) {
     let id = cluster.id(nth).await;
-    let url = cluster.urls(nth).0;
     cluster.kill(nth);
     cluster.empty(nth);
-    let asked = cluster.client(cluster.wait_leader().await);
-    wait::until_async("the removal of a member", START_LIMIT, || {
-        let mut client = asked.clone();
-        async move {
-            let request = pb::MemberRemoveRequest { id };
-            match client.cluster.member_remove(request).await {
-                Ok(_) => Some(()),
-                Err(status) => (status.code() == tonic::Code::NotFound).then_some(()),
-            }
-        }
-    })
-    .await;
-    wait::until_async("the addition of a member", START_LIMIT, || {
-        let (mut client, url) = (asked.clone(), url.clone());
-        async move {
-            let request = pb::MemberAddRequest {
-                peer_ur_ls: vec![url],
-                is_learner: false,
-            };
-            client.cluster.member_add(request).await.ok()
-        }
-    })
-    .await;
-    cluster.rejoins(nth).await;
-    cluster.spawn(nth);
+    cluster.replace(nth, id).await;
 }
 
 fn cut(fault: Fault, network: &Arc<Network>, leader: usize, other: usize) {

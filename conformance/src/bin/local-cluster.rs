@@ -1,6 +1,6 @@
 //! Starts the members of a compose file as local processes, and stops them with it.
 //!
-//! `cluster docker-compose.yml DATA`: logs are in `DATA/NAME.log`.
+//! `local-cluster docker-compose.yml DATA`: logs are in `DATA/NAME.log`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, data] = arguments.as_slice() else {
-        eprintln!("usage: cluster COMPOSE-FILE DATA-DIRECTORY");
+        eprintln!("usage: local-cluster COMPOSE-FILE DATA-DIRECTORY");
         return ExitCode::FAILURE;
     };
     match run(file, &PathBuf::from(data)) {
