@@ -114,7 +114,7 @@ services:
 
     #[test]
     fn members_become_local_processes() {
-        let members = members(FILE).unwrap();
+        let members = members(FILE).expect("it describes a cluster");
         assert_eq!(members.len(), 2);
         assert_eq!((members[1].name.as_str(), members[1].port), ("b", 22379));
         assert_eq!(
