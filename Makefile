@@ -7,11 +7,13 @@ REFERENCE := conformance/reference
 DATA ?= default.etcd
 FLAGS ?=
 BENCH ?=
+CLUSTER ?= default.cluster
 
-.PHONY: help run test check lint fix build deps reference conformance mutants bench instructions
+.PHONY: help run cluster test check lint fix build deps reference conformance mutants bench instructions
 
 help:
 	@echo 'make run          build, then serve on 127.0.0.1:2379 with data in ./$(DATA) (FLAGS="--name a ..." adds flags)'
+	@echo 'make cluster      build, then start the members of docker-compose.yml on 127.0.0.1 with data in ./$(CLUSTER)'
 	@echo 'make test         build and run every test'
 	@echo 'make check        format, lints, unit and golden tests, docs; changes nothing'
 	@echo 'make fix          format and apply what the lints can mend'
@@ -31,6 +33,10 @@ build: deps
 run: deps
 	cargo build --locked -p sternpost-server
 	exec $(BIN) --data-dir $(DATA) $(FLAGS)
+
+cluster: deps
+	cargo build --locked -p sternpost-server
+	cargo run --locked -q -p sternpost-conformance --bin local-cluster -- docker-compose.yml $(CLUSTER)
 
 reference: deps
 	cd $(REFERENCE) && go build -o bin/ tool

@@ -12,6 +12,11 @@ use tonic::transport::{Channel, Endpoint};
 const MESSAGE_MAX: usize = 1 << 30;
 /// A server that listens accepts at once.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+/// One that does not is cut off.
+const LAZY_LIMIT: Duration = Duration::from_secs(1);
+/// How soon a connection that leads nowhere any more is noticed. The reference ends
+/// connections that ask more often than every five seconds.
+const KEEP_ALIVE: Duration = Duration::from_secs(6);
 
 /// Typed clients that share one connection.
 #[derive(Clone)]
@@ -45,6 +50,27 @@ impl Client {
             address.connect().await.ok()
         })
         .await;
+        Self::over(channel)
+    }
+
+    /// Connects to `host:port` when it is used, and again whenever the connection is lost.
+    ///
+    /// # Panics
+    /// When that makes no address.
+    #[must_use]
+    pub fn lazy(endpoint: &str) -> Self {
+        let address = Endpoint::from_shared(format!("http://{endpoint}"))
+            .expect("host:port makes a URL")
+            .initial_connection_window_size(16 << 20)
+            .initial_stream_window_size(8 << 20)
+            .connect_timeout(LAZY_LIMIT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .tcp_nodelay(true);
+        Self::over(address.connect_lazy())
+    }
+
+    fn over(channel: Channel) -> Self {
         Self {
             kv: KvClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_MAX)

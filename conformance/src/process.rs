@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -45,6 +46,21 @@ impl Process {
         environment: &[(String, PathBuf)],
         log_file: &Path,
     ) -> Self {
+        Self::start_in(None, program, flags, environment, log_file)
+    }
+
+    /// The same in a network namespace that this descriptor stands for.
+    ///
+    /// # Panics
+    /// When the program cannot be started at all.
+    #[must_use]
+    pub fn start_in(
+        namespace: Option<RawFd>,
+        program: &Path,
+        flags: &[String],
+        environment: &[(String, PathBuf)],
+        log_file: &Path,
+    ) -> Self {
         let mut command = Command::new(program);
         command
             .args(flags)
@@ -52,11 +68,15 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
+        // SAFETY: prctl and setns are system calls and nothing more, and touch nothing of the
+        // parent.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
+                match namespace.map(|descriptor| libc::setns(descriptor, libc::CLONE_NEWNET)) {
+                    None | Some(0) => Ok(()),
+                    Some(_) => Err(std::io::Error::last_os_error()),
+                }
             });
         }
         let mut child = command
@@ -109,14 +129,27 @@ impl Process {
         self.join_reader();
     }
 
+    /// The signal of kill -9 alone; its end is not waited for.
+    pub fn send_kill(&self) {
+        self.signal(libc::SIGKILL);
+    }
+
+    /// SIGSTOP: it does nothing more, and its connections stay.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
     /// SIGTERM, and the exit status.
     ///
     /// # Panics
     /// When the process does not end in time.
     pub fn stop(&mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).expect("a pid is positive and small");
-        // SAFETY: the child is ours and not reaped yet, so the pid is its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        self.signal(libc::SIGTERM);
         let deadline = Instant::now() + STOP_LIMIT;
         let (log, changed) = &*self.log;
         let mut guard = log.lock().expect("the log reader never panics");
@@ -169,6 +202,12 @@ impl Process {
     #[must_use]
     pub fn tail(&self) -> String {
         joined(&self.log.0.lock().expect("the log reader never panics").tail)
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        let pid = i32::try_from(self.child.id()).expect("a pid is positive and small");
+        // SAFETY: the child is ours and not reaped yet, so the pid is its own.
+        unsafe { libc::kill(pid, signal) };
     }
 
     fn join_reader(&mut self) {

@@ -34,7 +34,12 @@ impl Kind {
         }
     }
 
-    fn program(self) -> PathBuf {
+    /// The program.
+    ///
+    /// # Panics
+    /// When it is not built.
+    #[must_use]
+    pub fn program(self) -> PathBuf {
         match self {
             Self::Sternpost => binaries::sternpost(),
             Self::Etcd => binaries::etcd(),

@@ -3,8 +3,8 @@
 //! `bench [--only NAME,NAME] [--rounds N] [--keys N] [--secs N] [--rate N] [--ours] [--out FILE]`
 //!
 //! Names: a line of the load tool (`put-1`, ...) or `lines` for all of them, `load-1m`,
-//! `load-1m-json`, `load-10m`, `quota`, `housekeeping`, `slow-watcher`, `many-watches`. `--keys`,
-//! `--secs`, `--rate` and `--rounds` make a run smaller or larger, `--ours` leaves the reference
+//! `load-1m-json`, `load-10m`, `quota`, `housekeeping`, `slow-watcher`, `many-watches`, `cluster`, `catch-up`.
+//! `--keys`, `--secs`, `--rate` and `--rounds` make a run smaller or larger, `--ours` leaves the reference
 //! out. Each section is printed once it is measured, and put into FILE between its marks, in
 //! the place of the section of the same heading.
 
@@ -14,7 +14,7 @@ use sternpost_conformance::measure::budget::Check;
 use sternpost_conformance::measure::options::Options;
 use sternpost_conformance::measure::report::{self, Section};
 use sternpost_conformance::measure::{
-    housekeeping, lines, machine, many_watches, quota, slow_watcher, store,
+    catch_up, cluster, housekeeping, lines, machine, many_watches, quota, slow_watcher, store,
 };
 
 fn main() -> ExitCode {
@@ -39,6 +39,8 @@ fn main() -> ExitCode {
     run.asynchronous("housekeeping", || housekeeping::section(&options));
     run.asynchronous("slow-watcher", || slow_watcher::section(&options));
     run.asynchronous("many-watches", || many_watches::section(&options));
+    run.asynchronous("cluster", || cluster::section(&options));
+    run.asynchronous("catch-up", || catch_up::section(&options));
     println!("{}", report::all(&run.checks));
     if run.failed.is_empty() {
         return ExitCode::SUCCESS;

@@ -70,7 +70,7 @@ const STATUS_WIDTH: usize = 16;
 
 /// Ids and addresses of one server, which stand for the same thing on both.
 pub struct Identity {
-    names: Vec<(String, &'static str)>,
+    names: Vec<(String, String)>,
 }
 
 impl Identity {
@@ -91,11 +91,17 @@ impl Identity {
             };
             let value = value.trim_matches('"').to_owned();
             if let Ok(number) = value.parse::<u64>() {
-                names.push((format!("{number:x}"), name));
+                names.push((format!("{number:x}"), name.to_owned()));
             }
-            names.push((value, name));
+            names.push((value, name.to_owned()));
         }
-        names.push((endpoint.to_owned(), "ENDPOINT"));
+        names.push((endpoint.to_owned(), "ENDPOINT".to_owned()));
+        Self { names }
+    }
+
+    /// What is known already: a text, and what stands for it.
+    #[must_use]
+    pub fn known(names: Vec<(String, String)>) -> Self {
         Self { names }
     }
 }

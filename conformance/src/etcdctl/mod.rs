@@ -6,6 +6,7 @@
 //! stand `=> NAME` (its first id is remembered, and `NAME` stands for it from then
 //! on) or `until N lines` (etcdctl is ended once it has printed so many).
 
+pub mod cluster;
 pub mod mask;
 pub mod run;
 pub mod script;

@@ -9,6 +9,8 @@ use crate::client::Client;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use sternpost_proto::etcdserverpb as pb;
 use tonic::{Code, Status};
 
@@ -20,6 +22,9 @@ const KEYS: u32 = 40;
 const SHORT_TTL: i64 = 2;
 /// A compaction leaves this much of the past.
 const KEEP: i64 = 300;
+
+/// A member that refuses at once is left alone for so long.
+const BREATH: Duration = Duration::from_millis(20);
 
 /// Whether a lease of this id outlives the run.
 #[must_use]
@@ -103,6 +108,19 @@ impl Worker {
     /// Works until an answer does not come.
     pub async fn run(mut self) {
         while self.step().await.is_ok() {}
+    }
+
+    /// Works until it is told to stop; when an answer does not come it goes to the next of
+    /// these members.
+    pub async fn run_on(mut self, members: Vec<Client>, stop: Arc<AtomicBool>) {
+        let mut nth = 0;
+        while !stop.load(Ordering::Relaxed) {
+            if self.step().await.is_err() {
+                nth = (nth + 1) % members.len();
+                self.client = members[nth].clone();
+                tokio::time::sleep(BREATH).await;
+            }
+        }
     }
 
     /// Begins what the crash shall interrupt; its end is seldom seen.

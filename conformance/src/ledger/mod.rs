@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod check;
+pub mod cluster;
 pub mod history;
 pub mod load;
 pub mod model;

@@ -79,13 +79,7 @@ impl Rounds {
                 true => LONG_ROUND,
                 false => Duration::ZERO,
             };
-        let follow = tokio::spawn({
-            let (history, mut client) = (self.history.clone(), client.clone());
-            async move {
-                let start = history.last() + 1;
-                history.follow(&mut client, start, None).await
-            }
-        });
+        let follow = tokio::spawn(self.follow(&client));
         let mut workers: Vec<_> = (0..CLIENTS)
             .map(|number| tokio::spawn(self.worker(&client, number).run()))
             .collect();
@@ -110,7 +104,16 @@ impl Rounds {
         let _ = follow.await;
     }
 
-    fn worker(&self, client: &Client, number: u64) -> Worker {
+    /// Takes into the history what a server tells from here on.
+    pub(super) fn follow(&self, client: &Client) -> impl Future<Output = ()> + use<> {
+        let (history, mut client) = (self.history.clone(), client.clone());
+        async move {
+            let start = history.last() + 1;
+            let _ = history.follow(&mut client, start, None).await;
+        }
+    }
+
+    pub(super) fn worker(&self, client: &Client, number: u64) -> Worker {
         // Each lease has one owner, who alone ends it.
         let mine = |id: i64| load::is_long(id) && id / 2 % 8 == i64::try_from(number).unwrap_or(-1);
         Worker::new(
@@ -168,10 +171,29 @@ impl Rounds {
     /// # Errors
     /// Every broken promise found.
     pub async fn check(&mut self, target: &Target) -> Result<Seen, Vec<String>> {
-        let mut client = target.client().await;
-        let seen = check::check(&mut client, &self.ledger, &self.history, &mut self.model).await?;
+        self.check_with(&mut target.client().await).await
+    }
+
+    pub(super) async fn check_with(&mut self, client: &mut Client) -> Result<Seen, Vec<String>> {
+        let seen = check::check(client, &self.ledger, &self.history, &mut self.model).await?;
         self.leases = self.model.leases.keys().copied().collect();
         Ok(seen)
+    }
+
+    /// Which round it is.
+    pub(super) fn number(&self) -> u64 {
+        self.round
+    }
+
+    /// The next begins.
+    pub(super) fn next(&mut self) {
+        self.round += 1;
+        self.leases.clear();
+    }
+
+    /// A number by chance.
+    pub fn draw(&mut self, from: std::ops::Range<usize>) -> usize {
+        self.rng.random_range(from)
     }
 
     /// A chance of one in `n`.

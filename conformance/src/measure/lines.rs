@@ -7,7 +7,7 @@ use super::proc;
 use super::report::Section;
 use super::stats::{Of, median};
 use crate::binaries;
-use crate::target::{Kind, Plan, Target};
+use crate::target::{Kind, Plan};
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
@@ -84,10 +84,10 @@ fn measure(case: &Case, rounds: usize) -> (Sample, Sample) {
 fn sample(kind: Kind, case: &Case) -> Sample {
     let target = Plan::new(kind).start();
     if let Some(arguments) = case.before {
-        load(&target, arguments);
+        load(target.endpoint(), arguments);
     }
     let before = proc::cpu_secs(target.pid());
-    let text = load(&target, case.arguments);
+    let text = load(target.endpoint(), case.arguments);
     let cpu = proc::cpu_secs(target.pid()) - before;
     Sample {
         cpu_us: cpu * 1e6 / f64::from(case.operations),
@@ -97,9 +97,10 @@ fn sample(kind: Kind, case: &Case) -> Sample {
     }
 }
 
-fn load(target: &Target, arguments: &str) -> String {
+/// Runs the tool against endpoints with commas between, and returns what it prints.
+pub(super) fn load(endpoints: &str, arguments: &str) -> String {
     let output = Command::new(binaries::benchmark())
-        .arg(format!("--endpoints={}", target.endpoint()))
+        .arg(format!("--endpoints={endpoints}"))
         .arg("--precise")
         .args(arguments.split(' '))
         .stderr(Stdio::null())
@@ -114,7 +115,7 @@ fn load(target: &Target, arguments: &str) -> String {
 
 /// The tool prints one summary for each kind of operation; of several, the last is
 /// what the line is named for, and rates of all are added.
-fn read(text: &str) -> Sample {
+pub(super) fn read(text: &str) -> Sample {
     let mut sample = Sample::default();
     for line in text.lines().map(str::trim) {
         if let Some(rate) = line.strip_prefix("Requests/sec:") {
@@ -147,7 +148,7 @@ fn millis(text: &str) -> f64 {
 }
 
 /// The middle one by each number.
-fn middle(samples: &[Sample]) -> Sample {
+pub(super) fn middle(samples: &[Sample]) -> Sample {
     let middle = |of: fn(&Sample) -> f64| median(&samples.iter().map(of).collect::<Vec<_>>());
     Sample {
         per_sec: middle(|sample| sample.per_sec),

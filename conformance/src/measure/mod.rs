@@ -5,11 +5,15 @@
 //! * [`quota`]: whether what fits etcd's quota fits ours;
 //! * [`housekeeping`]: puts beside a defragment, a compaction, a hash, long ranges;
 //! * [`slow_watcher`] and [`many_watches`]: watch streams that do not read, and that are many;
+//! * [`catch_up`]: a member that was away, under load;
+//! * [`cluster`]: three local members of each server;
 //! * [`callgrind`]: instructions, for the guard in `tests/instructions.rs`.
 
 pub mod budget;
 pub mod callgrind;
 pub mod cases;
+pub mod catch_up;
+pub mod cluster;
 pub mod housekeeping;
 pub mod lines;
 pub mod load;

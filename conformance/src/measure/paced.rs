@@ -46,9 +46,15 @@ impl Paced {
         for _ in 0..CONNECTIONS {
             connections.push(target.client().await);
         }
+        Self::over(target.kind(), connections, rate, make)
+    }
+
+    /// The same over these connections to a server of that kind, in turn.
+    #[must_use]
+    pub fn over(kind: Kind, connections: Vec<Client>, rate: u64, make: Make) -> Self {
         // The reference gives up puts that it keeps waiting for long.
         let shared = Arc::new(Shared {
-            retries: target.kind() == Kind::Etcd,
+            retries: kind == Kind::Etcd,
             ..Shared::default()
         });
         let start = Instant::now();
@@ -61,7 +67,7 @@ impl Paced {
                 let due = due(start, rate, number);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 let request = make(number);
-                let client = connections[number as usize % CONNECTIONS].clone();
+                let client = connections[number as usize % connections.len()].clone();
                 runtime.spawn(put(client, request, number, due, Arc::clone(&sender)));
                 number += 1;
             }

@@ -1,0 +1,57 @@
+//! Porcupine over the recorded operations, in a Go program of ours (`porcupine/`).
+
+use super::operation::{Ask, Operation, Recorded};
+use super::story::Story;
+use crate::binaries;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Builds the checker.
+///
+/// # Panics
+/// Without Go, or when it does not build.
+#[must_use]
+pub fn build() -> PathBuf {
+    let dir = binaries::conformance_dir().join("porcupine");
+    let built = Command::new("go")
+        .args(["build", "-o", "bin/porcupine", "."])
+        .current_dir(&dir)
+        .status()
+        .expect("Go is installed: see `make deps`");
+    assert!(built.success(), "the checker does not build");
+    dir.join("bin").join("porcupine")
+}
+
+/// Checks the history; it and a picture of what is wrong are left in `dir`.
+///
+/// # Errors
+/// With the verdict, when it is not linearizable, or that can't be decided in time.
+///
+/// # Panics
+/// When the checker does not run.
+pub fn check(
+    checker: &Path,
+    operations: &[Operation],
+    story: &Story,
+    dir: &Path,
+) -> Result<String, String> {
+    let checked = |one: &&Operation| !one.local && !matches!(one.ask, Ask::Grant(_));
+    let recorded = Recorded {
+        operations: operations.iter().filter(checked).collect(),
+        persisted: story.values(),
+    };
+    let text = serde_json::to_vec(&recorded).expect("a history is plain data");
+    let file = dir.join("history.json");
+    std::fs::write(&file, text).expect("the run's directory is writable");
+    let output = Command::new(checker)
+        .arg(&file)
+        .arg(dir.join("history.html"))
+        .output()
+        .expect("the checker starts");
+    let verdict = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() {
+        return Ok(verdict);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("not linearizable: {verdict} {errors}"))
+}

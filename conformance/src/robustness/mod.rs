@@ -1,0 +1,17 @@
+//! Traffic on a cluster that is hurt meanwhile, and what its clients may believe afterwards.
+//!
+//! * [`run`]: one run of a seed: a cluster, traffic, faults, healing, checks;
+//! * [`traffic`] and [`watching`]: what clients do, and what they were told;
+//! * [`fault`]: what happens to members and links;
+//! * [`story`]: all changes by revision, as the watchers tell them together;
+//! * [`linearizable`]: Porcupine over the recorded operations;
+//! * [`checks`]: one file for each promise of watches, of local reads, of durability.
+
+pub mod checks;
+pub mod fault;
+pub mod linearizable;
+pub mod operation;
+pub mod run;
+pub mod story;
+pub mod traffic;
+pub mod watching;
