@@ -93,6 +93,9 @@ pub(crate) struct JobSender {
     jobs: SyncSender<Job>,
     chunks_waiting: Arc<AtomicUsize>,
     worker: Arc<Mutex<ApplyWorker>>,
+    /// There is no thread: all is applied by whoever brings it.
+    #[cfg(feature = "testing")]
+    inline: bool,
 }
 
 impl JobSender {
@@ -100,6 +103,10 @@ impl JobSender {
     /// else is under way: `None` if it must be sent, otherwise whether it went
     /// well. Not where peers wait for this thread.
     pub(crate) fn apply_here(&self, entries: &[Entry], bytes: usize) -> Option<bool> {
+        #[cfg(feature = "testing")]
+        if self.inline {
+            return Some(self.worker.lock().apply(entries, bytes));
+        }
         if entries.len() > PUTS_HERE_MAX || !entries.iter().all(is_put) {
             return None;
         }
@@ -212,6 +219,8 @@ impl ApplyWorker {
             jobs,
             chunks_waiting: Arc::default(),
             worker: Arc::new(Mutex::new(self)),
+            #[cfg(feature = "testing")]
+            inline: false,
         };
         let (worker, chunks_waiting) = (sender.worker.clone(), sender.chunks_waiting.clone());
         let thread = std::thread::Builder::new()
@@ -221,6 +230,18 @@ impl ApplyWorker {
                 run(&worker, &receiver, &chunks_waiting);
             })?;
         Ok((sender, thread))
+    }
+
+    /// Starts no thread: there are no jobs but chunks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn inline(self) -> JobSender {
+        let (jobs, _) = sync_channel(JOBS_MAX);
+        JobSender {
+            jobs,
+            chunks_waiting: Arc::default(),
+            worker: Arc::new(Mutex::new(self)),
+            inline: true,
+        }
     }
 
     /// Applies a chunk and tells everyone; false after a fault, here or

@@ -111,6 +111,18 @@ impl LogStore {
         Ok((log, recovered))
     }
 
+    /// A way to the log that does not keep it open.
+    #[cfg(feature = "testing")]
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Wal> {
+        Arc::downgrade(&self.wal)
+    }
+
+    /// Asks `ask` for the writer's turns instead of its thread.
+    #[cfg(feature = "testing")]
+    pub(crate) fn drive(&self, ask: Arc<dyn Fn() + Send + Sync>) {
+        self.wal.drive(ask);
+    }
+
     /// The same log, telling `flow` what is committed: openraft says it here
     /// before anything else hears of it.
     pub(crate) fn telling(mut self, flow: Arc<Flow>) -> Self {

@@ -99,6 +99,23 @@ impl RaftNode {
         })
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Takes no more requests, and ends consensus.
+    #[cfg(feature = "testing")]
+    pub(crate) fn end_simulated(&self) {
+        self.inner.flow.stop();
+        let raft = self.inner.raft.clone();
+        self.inner
+            .runtime
+            .spawn(async move { raft.shutdown().await });
+    }
+
     /// Who this node is, as its log says.
     pub fn identity(&self) -> Identity {
         self.inner.identity

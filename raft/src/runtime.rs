@@ -121,7 +121,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn run(
+pub(crate) async fn run(
     setup: Setup,
     opened: &SyncSender<Result<Opened, OpenError>>,
     mut stop: watch::Receiver<bool>,

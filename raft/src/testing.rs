@@ -1,4 +1,7 @@
-//! Entrances for fuzzing.
+//! Entrances for fuzzing and for simulations.
+
+#[cfg(feature = "testing")]
+pub mod simulated;
 
 use crate::{
     options::Identity,

@@ -58,6 +58,9 @@ struct Shared {
     identity: Identity,
     inner: Mutex<Inner>,
     wake: Condvar,
+    /// Asked for turns instead of the thread, in simulations.
+    #[cfg(feature = "testing")]
+    driver: std::sync::OnceLock<Arc<dyn Fn() + Send + Sync>>,
     durable: watch::Sender<Durability>,
 }
 
@@ -74,6 +77,9 @@ struct Inner {
     /// Why nothing is accepted any more.
     failed: Option<Arc<str>>,
     closing: bool,
+    /// The thread has been replaced: see [`Wal::drive`].
+    #[cfg(feature = "testing")]
+    driven: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,15 @@ impl Inner {
 }
 
 impl Shared {
+    /// There is something to write.
+    fn notify(&self) {
+        #[cfg(feature = "testing")]
+        if let Some(ask) = self.driver.get() {
+            return ask();
+        }
+        self.wake.notify_one();
+    }
+
     fn publish(&self, inner: &Inner) {
         let now = Durability {
             end: inner.tail.durable_end(),
@@ -183,8 +198,12 @@ impl Wal {
                 vote: marks.vote,
                 failed: None,
                 closing: false,
+                #[cfg(feature = "testing")]
+                driven: false,
             }),
             wake: Condvar::new(),
+            #[cfg(feature = "testing")]
+            driver: std::sync::OnceLock::new(),
             durable: watch::Sender::new(durable),
         });
         let writer = Writer::new(
@@ -269,7 +288,7 @@ impl Wal {
                 .try_lock()
                 .is_some_and(|mut writer| writer.turn_here());
         if !written {
-            self.shared.wake.notify_one();
+            self.shared.notify();
         }
         Ok(())
     }
@@ -337,7 +356,7 @@ impl Wal {
 
     fn wake(&self, inner: MutexGuard<'_, Inner>) {
         drop(inner);
-        self.shared.wake.notify_one();
+        self.shared.notify();
     }
 
     /// The entries of `range` that the log holds, from its start, `bytes_max`
@@ -379,10 +398,27 @@ impl Wal {
         inner.index.bytes_since(index) + inner.pending.bytes.len() as u64
     }
 
+    /// Ends the writer thread, and asks `ask` for each turn from here on.
+    #[cfg(feature = "testing")]
+    pub(crate) fn drive(&self, ask: Arc<dyn Fn() + Send + Sync>) {
+        self.shared.inner.lock().driven = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+        let _ = self.shared.driver.set(ask);
+    }
+
+    /// A turn of the writer.
+    #[cfg(feature = "testing")]
+    pub(crate) fn turn(&self) {
+        self.writer.lock().driven_turn();
+    }
+
     /// Writes what is queued and ends the writer thread.
     pub fn close(&self) {
         self.shared.inner.lock().closing = true;
-        self.shared.wake.notify_one();
+        self.shared.notify();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {

@@ -138,6 +138,10 @@ impl Shared {
             if inner.failed.is_some() {
                 return false;
             }
+            #[cfg(feature = "testing")]
+            if inner.driven {
+                return false;
+            }
             if inner.urgent || inner.closing {
                 return true;
             }
@@ -208,6 +212,15 @@ impl Writer {
             let _ = self.make_spare();
         }
         self.spare_retry
+    }
+
+    /// A turn without the thread.
+    #[cfg(feature = "testing")]
+    pub(super) fn driven_turn(&mut self) {
+        match self.turn() {
+            Ok(()) => drop(self.idle()),
+            Err(halt) => self.stop(&halt),
+        }
     }
 
     /// Writes what is queued, waiting for room on a full disk.
