@@ -4,9 +4,9 @@
 //! never purged, and no state is sent.
 
 use crate::{
+    assembly::{Common, Parts, prepare},
     error::OpenError,
     flow::{FaultLine, Flow},
-    lifecycle::{Common, Parts, prepare},
     log_store::{LogStore, WalOptions},
     node::RaftNode,
     nudge::nudge,
