@@ -7,13 +7,14 @@
 
 use crate::{
     applied::Feed,
-    apply_worker::{ApplyWorker, JobSender, Views},
+    apply_worker::{ApplyWorker, JobSender, Turns, Views},
     error::OpenError,
     flow::{FaultLine, Flow},
     forward::Pending,
     heard::Heard,
     housekeeper::{
-        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, Purge, Rules,
+        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, PURGE_ENTRIES_MIN,
+        Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
     log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
@@ -23,7 +24,7 @@ use crate::{
     observer::Observer as _,
     options::{Identity, NodeOptions},
     peer::{Endpoint, EndpointParts},
-    runtime::{RaftThread, Setup},
+    runtime::{Opened, RaftThread, Setup},
     state_machine::{Applier, Position, Positions},
     status::Standing,
 };
@@ -68,11 +69,16 @@ impl Threads {
 
 /// What is started before the raft thread, and ends after it.
 struct House {
-    worker: JobSender,
+    ends: Ends,
     worker_thread: JoinHandle<()>,
-    nudge: Nudge,
     housekeeper: JoinHandle<()>,
-    flusher: Flusher,
+}
+
+/// By what the house is ended.
+pub(crate) struct Ends {
+    worker: JobSender,
+    nudge: Nudge,
+    pub(crate) flusher: Flusher,
     log: LogStore,
     flow: Arc<Flow>,
     faults: FaultLine,
@@ -80,15 +86,52 @@ struct House {
     returns: Arc<Returns>,
 }
 
+/// The house before its threads are started.
+pub(crate) struct HouseParts {
+    pub(crate) turns: Turns,
+    pub(crate) housekeeper: Housekeeper,
+    pub(crate) ends: Ends,
+}
+
+impl HouseParts {
+    fn start(self) -> Result<House, OpenError> {
+        let no_thread =
+            |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
+        let Self {
+            turns,
+            housekeeper,
+            ends,
+        } = self;
+        let started = turns.start(ends.faults.clone());
+        let worker_thread = started.map_err(no_thread).inspect_err(|_| ends.log.close())?;
+        let housekeeper = housekeeper.start().inspect_err(|_| {
+            ends.worker.stop();
+            ends.log.close();
+        });
+        Ok(House {
+            housekeeper: housekeeper.map_err(no_thread)?,
+            worker_thread,
+            ends,
+        })
+    }
+}
+
 impl House {
     /// The housekeeper asks the worker for steps, so it ends first. With both
     /// gone the state is flushed a last time: the next start replays nothing.
     fn stop(self) {
-        self.nudge.stop();
+        self.ends.nudge.stop();
         // Panics have been reported as faults already.
         let _ = self.housekeeper.join();
-        self.worker.stop();
+        self.ends.worker.stop();
         let _ = self.worker_thread.join();
+        self.ends.finish();
+    }
+}
+
+impl Ends {
+    /// The rest, without the threads.
+    pub(crate) fn finish(self) {
         let begun = Instant::now();
         if !self.flow.has_failed() {
             match self.flusher.flush() {
@@ -117,7 +160,8 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         Ok(machine) => {
             let member = recovered.identity.member_id;
             let common = Common::of(member, &machine, flow, faults);
-            start(options, log, recovered.identity, machine, common)
+            let identity = recovered.identity;
+            start(assemble(options, log, identity, machine, common))
         }
         Err(error) => {
             log.close();
@@ -126,9 +170,42 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
     }
 }
 
+/// A node over files and a state of the caller's, who starts it without threads.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn assemble_over(
+    options: NodeOptions,
+    files: Arc<dyn crate::wal::files::Files>,
+    segment_bytes: u64,
+    machine: StateMachine,
+) -> Result<(Assembly, LogStore, Recovered), OpenError> {
+    let flow = Arc::new(Flow::default());
+    let faults = FaultLine::new(flow.clone(), options.observer.clone());
+    let wal = WalOptions {
+        dir: options.wal_dir.clone(),
+        segment_bytes,
+        identity: Some(options.bootstrap.identity()),
+        unsafe_no_fsync: false,
+    };
+    let (log, recovered) = LogStore::open_idle(files, &wal, Arc::new(faults.clone()))?;
+    check_state(&options, &recovered, &machine)?;
+    let identity = recovered.identity;
+    let common = Common::of(identity.member_id, &machine, flow, faults);
+    let assembly = assemble(options, log.clone(), identity, machine, common);
+    Ok((assembly, log, recovered))
+}
+
 /// Opens the state machine and checks that it belongs to the log.
 fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachine, OpenError> {
     let machine = StateMachine::open(&options.storage)?;
+    check_state(options, recovered, &machine)?;
+    Ok(machine)
+}
+
+fn check_state(
+    options: &NodeOptions,
+    recovered: &Recovered,
+    machine: &StateMachine,
+) -> Result<(), OpenError> {
     let applied = machine.applied().map_or(0, |mark| mark.index + 1);
     let last = recovered.last.map_or(0, |mark| mark.index + 1);
     let purged = recovered.purged.map_or(0, |mark| mark.index + 1);
@@ -146,7 +223,7 @@ fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachi
         )));
     }
     tracing::info!(applied, last, purged, "log and state opened");
-    Ok(machine)
+    Ok(())
 }
 
 /// What the threads have in common.
@@ -203,13 +280,38 @@ impl Common {
     }
 }
 
-fn start(
+/// A node without threads.
+pub(crate) struct Assembly {
+    pub(crate) setup: Setup,
+    pub(crate) house: HouseParts,
+    /// Makes the node, once openraft has been started.
+    pub(crate) finish: Box<dyn FnOnce(Opened, Option<Threads>) -> Inner + Send>,
+}
+
+fn start(assembly: Assembly) -> Result<Inner, OpenError> {
+    let Assembly {
+        setup,
+        house,
+        finish,
+    } = assembly;
+    let house = house.start()?;
+    match RaftThread::start(setup) {
+        Ok((raft, opened)) => Ok(finish(opened, Some(Threads { raft, house }))),
+        Err(error) => {
+            house.stop();
+            Err(error)
+        }
+    }
+}
+
+/// Puts together what [`start`] starts.
+fn assemble(
     options: NodeOptions,
     log: LogStore,
     identity: Identity,
     machine: StateMachine,
     common: Common,
-) -> Result<Inner, OpenError> {
+) -> Assembly {
     let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
     let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
     let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
@@ -226,7 +328,7 @@ fn start(
         wakes,
     };
     let heard = Arc::new(Heard::new(options.election_timeout));
-    let house = start_house(&options, log.clone(), machine, &common, keeping)?;
+    let house = house_parts(&options, log.clone(), machine, &common, keeping);
     let own_log = log.clone();
     let setup = Setup {
         member: identity.member_id,
@@ -238,7 +340,7 @@ fn start(
         config: config(&options),
         bootstrap: options.bootstrap,
         applier: Applier {
-            worker: house.worker.clone(),
+            worker: house.ends.worker.clone(),
             durable: log.durable(),
             positions: common.positions.clone(),
         },
@@ -256,40 +358,40 @@ fn start(
         leadership,
         election_timeout: options.election_timeout,
     };
-    let (raft, opened) = match RaftThread::start(setup) {
-        Ok(started) => started,
-        Err(error) => {
-            house.stop();
-            return Err(error);
+    let finish = move |opened: Opened, threads| {
+        let endpoint = Endpoint::new(EndpointParts {
+            identity,
+            raft: opened.raft.clone(),
+            reads: common.reads.clone(),
+            flow: common.flow.clone(),
+            leadership: leading.clone(),
+            heard,
+        });
+        Inner {
+            identity,
+            raft: opened.raft,
+            runtime: opened.runtime,
+            endpoint,
+            election_timeout: options.election_timeout,
+            log: own_log,
+            lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
+            flow: common.flow,
+            reads: common.reads,
+            feed: common.feed,
+            standing: following,
+            leadership: leading,
+            scrubbed: scrubbing,
+            defragments,
+            nudge,
+            threads: Mutex::new(threads),
+            stopped: watch::Sender::new(false),
         }
     };
-    let endpoint = Endpoint::new(EndpointParts {
-        identity,
-        raft: opened.raft.clone(),
-        reads: common.reads.clone(),
-        flow: common.flow.clone(),
-        leadership: leading.clone(),
-        heard,
-    });
-    Ok(Inner {
-        identity,
-        raft: opened.raft,
-        runtime: opened.runtime,
-        endpoint,
-        election_timeout: options.election_timeout,
-        log: own_log,
-        lanes: Lanes::new(common.flow.clone(), proposals, reads, common.returns),
-        flow: common.flow,
-        reads: common.reads,
-        feed: common.feed,
-        standing: following,
-        leadership: leading,
-        scrubbed: scrubbing,
-        defragments,
-        nudge,
-        threads: Mutex::new(Some(Threads { raft, house })),
-        stopped: watch::Sender::new(false),
-    })
+    Assembly {
+        setup,
+        house,
+        finish: Box::new(finish),
+    }
 }
 
 /// The housekeeper's ends of its channels.
@@ -301,24 +403,22 @@ struct Keeping {
     wakes: Wakes,
 }
 
-fn start_house(
+fn house_parts(
     options: &NodeOptions,
     log: LogStore,
     machine: StateMachine,
     common: &Common,
     keeping: Keeping,
-) -> Result<House, OpenError> {
-    let no_thread =
-        |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
+) -> HouseParts {
     let flusher = machine.flusher();
     let nudge = keeping.nudge.clone();
     let state_dir = options.storage.path.clone();
-    let started = common.worker(machine, nudge.clone(), state_dir).start();
-    let (worker, worker_thread) = started.inspect_err(|_| log.close()).map_err(no_thread)?;
+    let (worker, turns) = common.worker(machine, nudge.clone(), state_dir).parts();
     let housekeeper = Housekeeper {
         rules: Rules {
             snapshot_entries: options.snapshot_entries,
             catchup_entries: options.catchup_entries,
+            purge_entries_min: PURGE_ENTRIES_MIN,
             compaction_batch: options.compaction_batch,
             compaction_sleep: options.compaction_sleep,
         },
@@ -335,22 +435,20 @@ fn start_house(
         nudge: keeping.nudge,
         wakes: keeping.wakes,
     };
-    let housekeeper = housekeeper.start().inspect_err(|_| {
-        worker.stop();
-        log.close();
-    });
-    Ok(House {
-        worker,
-        worker_thread,
-        nudge,
-        housekeeper: housekeeper.map_err(no_thread)?,
-        flusher,
-        log,
-        flow: common.flow.clone(),
-        faults: common.faults.clone(),
-        feed: common.feed.clone(),
-        returns: common.returns.clone(),
-    })
+    HouseParts {
+        turns,
+        housekeeper,
+        ends: Ends {
+            worker,
+            nudge,
+            flusher,
+            log,
+            flow: common.flow.clone(),
+            faults: common.faults.clone(),
+            feed: common.feed.clone(),
+            returns: common.returns.clone(),
+        },
+    }
 }
 
 /// openraft's settings from etcd's.

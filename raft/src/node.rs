@@ -92,9 +92,13 @@ impl RaftNode {
     /// Opens log and state machine, replays what a crash left unapplied, and
     /// starts the node's threads. Returns before a leader is elected.
     pub fn open(options: NodeOptions) -> Result<Self, OpenError> {
-        lifecycle::open(options).map(|inner| Self {
+        lifecycle::open(options).map(Self::of)
+    }
+
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
     }
 
     /// Who this node is, as its log says.

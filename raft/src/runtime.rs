@@ -117,7 +117,8 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn run(
+/// The thread's task, until `stop` says so.
+pub(crate) async fn run(
     setup: Setup,
     opened: &SyncSender<Result<Opened, OpenError>>,
     mut stop: watch::Receiver<bool>,

@@ -1,4 +1,6 @@
-//! Entrances for fuzzing.
+//! Entrances for fuzzing and for simulation.
+
+pub mod turns;
 
 use crate::{
     options::Identity,

@@ -152,6 +152,18 @@ impl Wal {
         identity: Option<Identity>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, OpenError> {
+        let wal = Self::open_idle(files, segment_bytes, identity, observer)?;
+        wal.start()?;
+        Ok(wal)
+    }
+
+    /// As `open`, but the writer has no thread yet.
+    pub(crate) fn open_idle(
+        files: Arc<dyn Files>,
+        segment_bytes: u64,
+        identity: Option<Identity>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             path: files.path_of(""),
             source,
@@ -195,8 +207,16 @@ impl Wal {
             segment_bytes,
             lock,
         );
-        let writer = Arc::new(Mutex::new(writer));
-        let (runs, wakes) = (writer.clone(), shared.clone());
+        Ok(Self {
+            shared,
+            writer: Arc::new(Mutex::new(writer)),
+            thread: Mutex::new(None),
+        })
+    }
+
+    /// Gives the writer its thread.
+    fn start(&self) -> Result<(), OpenError> {
+        let (runs, wakes) = (self.writer.clone(), self.shared.clone());
         let thread = thread::Builder::new()
             .name("raft-log".into())
             .spawn(move || writer::run(&runs, &wakes))
@@ -204,11 +224,14 @@ impl Wal {
                 path: "thread raft-log".into(),
                 source,
             })?;
-        Ok(Self {
-            shared,
-            writer,
-            thread: Mutex::new(Some(thread)),
-        })
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    /// One round of the writer's on this thread; false once it has ended.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn turn(&self) -> bool {
+        self.writer.lock().round().is_ok()
     }
 
     /// Whose log it is.

@@ -117,17 +117,16 @@ pub fn run(writer: &Mutex<Writer>, shared: &Shared) {
     }
     drop(turn);
     loop {
-        let mut turn = writer.lock();
-        if let Err(halt) = turn.turn() {
-            return turn.stop(&halt);
-        }
-        let due = turn.idle();
-        drop(turn);
-        if !shared.wait_for_work(due) {
-            return;
+        let round = writer.lock().round();
+        match round {
+            Ok(due) if shared.wait_for_work(due) => {}
+            _ => return,
         }
     }
 }
+
+/// The writer writes no more.
+pub struct Ended;
 
 impl Shared {
     /// Waits until there is something to write, the log closes, or `due`;
@@ -189,6 +188,17 @@ impl Writer {
             batch: Batch::default(),
             here: false,
             lock: Some(lock),
+        }
+    }
+
+    /// What the thread does between two waits; when to come back at the latest.
+    pub fn round(&mut self) -> Result<Option<Instant>, Ended> {
+        match self.turn() {
+            Ok(()) => Ok(self.idle()),
+            Err(halt) => {
+                self.stop(&halt);
+                Err(Ended)
+            }
         }
     }
 

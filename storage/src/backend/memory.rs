@@ -16,6 +16,8 @@ type Rows = OrdMap<Bytes, Bytes>;
 #[derive(Default)]
 pub(crate) struct Memory {
     state: RwLock<State>,
+    /// What a power cut leaves at least.
+    flushed: RwLock<State>,
 }
 
 #[derive(Clone, Default)]
@@ -24,6 +26,18 @@ struct State {
 }
 
 impl Memory {
+    /// What is left after a power cut: all that was written, or only what was
+    /// flushed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn after_power_cut(&self, all: bool) -> Self {
+        let flushed = self.flushed.read().unwrap_or_else(PoisonError::into_inner);
+        let left = if all { self.state() } else { flushed.clone() };
+        Self {
+            state: RwLock::new(left.clone()),
+            flushed: RwLock::new(left),
+        }
+    }
+
     fn state(&self) -> State {
         self.state
             .read()
@@ -95,6 +109,8 @@ impl Backend for Memory {
     }
 
     fn flush(&self) -> Result<(), Fault> {
+        let state = self.state();
+        *self.flushed.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }
 

@@ -8,7 +8,9 @@ mod audit;
 pub mod engine;
 pub mod fuzz;
 pub mod model;
+mod power;
 pub mod script;
 
 pub use engine::{Engine, Machine};
 pub use model::Model;
+pub use power::MemoryDisk;
