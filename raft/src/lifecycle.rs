@@ -13,8 +13,8 @@ use crate::{
     forward::Pending,
     heard::Heard,
     housekeeper::{
-        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper, PURGE_ENTRIES_MIN,
-        Purge, Rules,
+        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, FLUSH_ENTRIES_MAX, Housekeeper,
+        PURGE_ENTRIES_MIN, Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
     log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
@@ -103,7 +103,9 @@ impl HouseParts {
             ends,
         } = self;
         let started = turns.start(ends.faults.clone());
-        let worker_thread = started.map_err(no_thread).inspect_err(|_| ends.log.close())?;
+        let worker_thread = started
+            .map_err(no_thread)
+            .inspect_err(|_| ends.log.close())?;
         let housekeeper = housekeeper.start().inspect_err(|_| {
             ends.worker.stop();
             ends.log.close();
