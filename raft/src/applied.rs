@@ -202,6 +202,20 @@ impl Feed {
         self.shared.wake.send_modify(|count| *count += 1);
     }
 
+    /// The state was exchanged for `view` as a whole: what led there is not
+    /// known here, so all readers lag.
+    pub(crate) fn skip_to(&self, view: Arc<ReadView>) {
+        self.shared.changes.skip();
+        let mut ring = self.shared.ring.lock();
+        ring.chunks.clear();
+        ring.bytes = 0;
+        // The number of a chunk that nobody gets.
+        ring.next += 1;
+        ring.view = view;
+        drop(ring);
+        self.shared.wake.send_modify(|count| *count += 1);
+    }
+
     /// Exchanges the view without a chunk: `view` is a newer one of the same state.
     pub(crate) fn refresh(&self, view: Arc<ReadView>) {
         self.shared.ring.lock().view = view;
@@ -226,8 +240,8 @@ pub struct FeedReader {
 pub enum FeedItem {
     /// The next chunk.
     Next(Arc<Published>),
-    /// The reader fell behind the ring: it continues after this view, and
-    /// must catch up to it from history.
+    /// The reader fell behind the ring, or the state was exchanged as a whole:
+    /// it continues after this view, and must catch up to it from history.
     Lagged(Arc<ReadView>),
 }
 

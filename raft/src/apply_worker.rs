@@ -16,6 +16,7 @@ use crate::{
     nudge::Nudge,
     observer::Observer as _,
     room::Room,
+    snapshot::{Arrival, Snapshots},
     state_machine::{Position, Positions},
     types::{Entry, EntryPayload, StoredMembership},
 };
@@ -24,7 +25,6 @@ use prost::Message as _;
 use std::{
     collections::VecDeque,
     io,
-    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -36,7 +36,7 @@ use std::{
 use sternpost_proto::internal::command::Verb;
 use sternpost_storage::{
     Applied, AppliedBatch, Entry as StoredEntry, EntryPayload as StoredPayload, Fault, LogMark,
-    ReadHandle, ReadView, ScrubProgress, StateChange, StateMachine,
+    ReadHandle, ReadView, ScrubProgress, StateChange, StateMachine, StorageOptions,
 };
 use tokio::sync::oneshot;
 
@@ -83,6 +83,7 @@ enum Job {
     Chunk(Chunk),
     Scrub(ScrubStep),
     PublishView(SyncSender<Vec<OldView>>),
+    Install(Arrival, oneshot::Sender<()>),
     Stop,
 }
 
@@ -124,6 +125,12 @@ impl JobSender {
         }))
     }
 
+    /// Goes on with another member's state, after the chunks that were sent.
+    pub(crate) fn install(&self, arrival: Arrival, done: oneshot::Sender<()>) -> io::Result<()> {
+        let sent = self.jobs.try_send(Job::Install(arrival, done));
+        sent.map_err(|_| io::Error::other("the state machine has stopped"))
+    }
+
     /// Runs one scrub step and waits for it; `None` if the worker has ended.
     pub(crate) fn scrub(&self, rows_max: usize) -> Option<Scrubbed> {
         let (done, progress) = sync_channel(1);
@@ -157,7 +164,7 @@ pub(crate) struct Views {
 }
 
 impl Views {
-    fn note(&mut self, view: &Arc<ReadView>) {
+    pub(crate) fn note(&mut self, view: &Arc<ReadView>) {
         while self
             .published
             .pop_front_if(|view| view.strong_count() == 0)
@@ -189,14 +196,15 @@ pub(crate) struct ApplyWorker {
     pub(crate) nudge: Nudge,
     pub(crate) faults: FaultLine,
     pub(crate) views: Views,
-    /// Where the state is: its disk may be full.
-    pub(crate) state_dir: PathBuf,
+    pub(crate) snapshots: Arc<Snapshots>,
+    /// How the store was opened, and where: an installed one is opened likewise.
+    pub(crate) storage: StorageOptions,
 }
 
 impl ApplyWorker {
     /// The way to it, and what its thread does.
     pub(crate) fn parts(mut self) -> (JobSender, Turns) {
-        let mut room = Room::new(self.state_dir.clone(), self.flow.clone());
+        let mut room = Room::new(self.snapshots.parent().into(), self.flow.clone());
         self.machine.on_no_room(move |full| room.wait(full));
         let (jobs, receiver) = sync_channel(JOBS_MAX);
         let sender = JobSender {
@@ -409,6 +417,12 @@ impl Turns {
                 let newest = worker.reads.view();
                 worker.feed.publish_view(newest.clone());
                 let _ = done.send(worker.views.older_than(&newest));
+            }
+            Job::Install(arrival, done) => {
+                if !worker.install(arrival) {
+                    return false;
+                }
+                let _ = done.send(());
             }
             Job::Stop => return false,
         }

@@ -24,13 +24,13 @@ pub struct Changes {
 pub enum ChangeItem {
     /// The changes of the next chunk that has some.
     Next(Arc<Changes>),
-    /// The reader fell behind: it continues after what it missed, and must
-    /// look at a view to catch up.
+    /// The reader fell behind, or the state was exchanged as a whole: it
+    /// continues after what it missed, and must look at a view to catch up.
     Lagged,
 }
 
 /// Where changes are sent; empty once the node has stopped.
-pub(crate) struct ChangeLine(Mutex<Option<broadcast::Sender<Arc<Changes>>>>);
+pub(crate) struct ChangeLine(Mutex<Option<broadcast::Sender<ChangeItem>>>);
 
 impl ChangeLine {
     pub(crate) fn new() -> Self {
@@ -45,7 +45,14 @@ impl ChangeLine {
         if let Some(line) = &*self.0.lock() {
             let changes = changes.to_vec();
             // Nobody may be listening.
-            let _ = line.send(Arc::new(Changes { index, changes }));
+            let _ = line.send(ChangeItem::Next(Arc::new(Changes { index, changes })));
+        }
+    }
+
+    /// The state was exchanged as a whole: everyone lags.
+    pub(crate) fn skip(&self) {
+        if let Some(line) = &*self.0.lock() {
+            let _ = line.send(ChangeItem::Lagged);
         }
     }
 
@@ -59,13 +66,13 @@ impl ChangeLine {
 }
 
 /// One reader of the changes. Apply never waits for it.
-pub struct ChangeReader(Option<broadcast::Receiver<Arc<Changes>>>);
+pub struct ChangeReader(Option<broadcast::Receiver<ChangeItem>>);
 
 impl ChangeReader {
     /// Waits for the next item; `None` once the node has stopped. Cancel-safe.
     pub async fn next(&mut self) -> Option<ChangeItem> {
         match self.0.as_mut()?.recv().await {
-            Ok(changes) => Some(ChangeItem::Next(changes)),
+            Ok(item) => Some(item),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(ChangeItem::Lagged),
             Err(broadcast::error::RecvError::Closed) => None,
         }
@@ -97,6 +104,23 @@ mod tests {
         }
         assert_eq!(seen, [(3, 2), (4, 1)]);
         assert!(line.subscribe().next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_exchange_of_the_state_is_told_in_its_place() {
+        let line = ChangeLine::new();
+        let mut reader = line.subscribe();
+        line.send(&[revoked(1)], 1);
+        line.skip();
+        line.send(&[revoked(2)], 9);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            seen.push(match reader.next().await {
+                Some(ChangeItem::Next(item)) => item.index,
+                _ => 0,
+            });
+        }
+        assert_eq!(seen, [1, 0, 9]);
     }
 
     #[tokio::test]

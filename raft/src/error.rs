@@ -9,7 +9,7 @@ pub enum ProposeError {
     /// Applied, and refused: the same answer on every member.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// No leader is known, or it can't reach a quorum. Not accepted: may be retried.
+    /// No leader took it as long as anybody waited. Not accepted: may be retried.
     #[error("no leader")]
     NoLeader,
     /// Too many committed entries wait to be applied. Not accepted.

@@ -9,10 +9,12 @@ use crate::{
     applied::Feed,
     apply_worker::{JobSender, OldView},
     flow::{FaultLine, Flow},
+    log_store::LogStore,
     nudge::{Nudge, Wakes},
     observer::Observer as _,
     room::FULL_DISK_RETRY,
     scrub::Scrub,
+    snapshot::Snapshots,
     state_machine::Positions,
 };
 use std::{
@@ -37,6 +39,10 @@ const FLUSH_LOG_BYTES: u64 = 32 << 20;
 /// Entries after which the state is flushed at the latest, so that a restart
 /// replays for half a second at most.
 pub(crate) const FLUSH_ENTRIES_MAX: u64 = 20_000;
+
+/// Log that is kept at most for the receivers of a state. One that takes longer
+/// will need another state.
+const HELD_LOG_BYTES_MAX: u64 = 4 << 30;
 
 /// Entries that must be purgeable before it is worth telling the log.
 pub(crate) const PURGE_ENTRIES_MIN: u64 = 1024;
@@ -89,6 +95,8 @@ pub(crate) struct Housekeeper {
     pub(crate) feed: Feed,
     pub(crate) worker: JobSender,
     pub(crate) positions: Arc<Positions>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) log: LogStore,
     pub(crate) flow: Arc<Flow>,
     pub(crate) faults: FaultLine,
     /// To the raft thread. Only the newest counts.
@@ -158,6 +166,7 @@ impl Keeping {
                 self.scrub_once();
             }
             self.defragment()?;
+            self.tidy();
             self.rest();
         }
         self.finish_defragmenting(true);
@@ -168,6 +177,15 @@ impl Keeping {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn turn(&mut self) -> Result<(), Fault> {
         self.flush_if_due()
+    }
+
+    /// What an installed state leaves to be done.
+    fn tidy(&self) {
+        self.house.snapshots.tidy();
+        if self.house.snapshots.take_installed() {
+            // It says by itself what is still to be scrubbed.
+            self.house.scrubbed.send_replace(-1);
+        }
     }
 
     /// Sleeps until a wake, or until the next scrub step is due.
@@ -222,13 +240,13 @@ impl Keeping {
         let Some(mark) = applied.mark else {
             return Ok(());
         };
-        *self.house.positions.flushed.lock() = applied;
-        let kept = self
-            .house
-            .flow
-            .applied()
-            .saturating_sub(self.house.rules.catchup_entries);
-        let purgeable = kept.min(mark.index + 1);
+        let mut flushed = self.house.positions.flushed.lock();
+        // A state may have been installed meanwhile that goes further.
+        if flushed.mark < applied.mark {
+            *flushed = applied;
+        }
+        drop(flushed);
+        let purgeable = self.purgeable(mark);
         if purgeable >= self.purged + self.house.rules.purge_entries_min {
             self.purged = purgeable;
         }
@@ -239,6 +257,25 @@ impl Keeping {
             upto,
         }));
         Ok(())
+    }
+
+    /// How many entries the log may do without: those that are flushed, but not
+    /// the newest, which a slow follower can still get, nor those after a
+    /// state that is being sent, which its receiver will need.
+    fn purgeable(&self, flushed: LogMark) -> u64 {
+        let Housekeeper {
+            flow,
+            rules,
+            snapshots,
+            log,
+            ..
+        } = &self.house;
+        let kept = flow.applied().saturating_sub(rules.catchup_entries);
+        let limit = snapshots
+            .purge_limit()
+            .filter(|last| log.log_bytes_since(last + 1) <= HELD_LOG_BYTES_MAX)
+            .map_or(u64::MAX, |last| last + 1);
+        kept.min(flushed.index + 1).min(limit)
     }
 
     fn scrub_is_due(&mut self) -> bool {

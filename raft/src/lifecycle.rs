@@ -17,14 +17,16 @@ use crate::{
         PURGE_ENTRIES_MIN, Purge, Rules,
     },
     lanes::{BATCHES_MAX, Lanes, Returns},
-    log_store::{LogStore, Recovered, SEGMENT_BYTES, WalOptions},
+    log_store::{LogStore, SEGMENT_BYTES, WalOptions},
     network::Peers,
     node::{Inner, Leadership},
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
+    opening::{State, open_state},
     options::{Identity, NodeOptions},
     peer::{Endpoint, EndpointParts},
     runtime::{Opened, RaftThread, Setup},
+    snapshot::Snapshots,
     state_machine::{Applier, Position, Positions},
     status::Standing,
 };
@@ -32,12 +34,11 @@ use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::{
     io,
-    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use sternpost_storage::{Flusher, ReadHandle, StateMachine};
+use sternpost_storage::{Flusher, ReadHandle};
 use tokio::sync::{mpsc, watch};
 
 /// Entries in one message to a peer. Its bytes are bounded by the log store.
@@ -158,12 +159,12 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         unsafe_no_fsync: options.unsafe_no_fsync,
     };
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
-    match open_state(&options, &recovered) {
-        Ok(machine) => {
+    match open_state(&options, &log) {
+        Ok(state) => {
             let member = recovered.identity.member_id;
-            let common = Common::of(member, &machine, flow, faults);
+            let common = Common::of(member, &state, flow, faults);
             let identity = recovered.identity;
-            start(assemble(options, log, identity, machine, common))
+            start(assemble(options, log, identity, state, common))
         }
         Err(error) => {
             log.close();
@@ -178,8 +179,8 @@ pub(crate) fn assemble_over(
     options: NodeOptions,
     files: Arc<dyn crate::wal::files::Files>,
     segment_bytes: u64,
-    machine: StateMachine,
-) -> Result<(Assembly, LogStore, Recovered), OpenError> {
+    machine: sternpost_storage::StateMachine,
+) -> Result<(Assembly, LogStore, crate::log_store::Recovered), OpenError> {
     let flow = Arc::new(Flow::default());
     let faults = FaultLine::new(flow.clone(), options.observer.clone());
     let wal = WalOptions {
@@ -189,49 +190,18 @@ pub(crate) fn assemble_over(
         unsafe_no_fsync: false,
     };
     let (log, recovered) = LogStore::open_idle(files, &wal, Arc::new(faults.clone()))?;
-    check_state(&options, &recovered, &machine)?;
+    let state = crate::opening::given_state(&options, &log, machine)?;
     let identity = recovered.identity;
-    let common = Common::of(identity.member_id, &machine, flow, faults);
-    let assembly = assemble(options, log.clone(), identity, machine, common);
+    let common = Common::of(identity.member_id, &state, flow, faults);
+    let assembly = assemble(options, log.clone(), identity, state, common);
     Ok((assembly, log, recovered))
-}
-
-/// Opens the state machine and checks that it belongs to the log.
-fn open_state(options: &NodeOptions, recovered: &Recovered) -> Result<StateMachine, OpenError> {
-    let machine = StateMachine::open(&options.storage)?;
-    check_state(options, recovered, &machine)?;
-    Ok(machine)
-}
-
-fn check_state(
-    options: &NodeOptions,
-    recovered: &Recovered,
-    machine: &StateMachine,
-) -> Result<(), OpenError> {
-    let applied = machine.applied().map_or(0, |mark| mark.index + 1);
-    let last = recovered.last.map_or(0, |mark| mark.index + 1);
-    let purged = recovered.purged.map_or(0, |mark| mark.index + 1);
-    let (wal, store) = (options.wal_dir.display(), options.storage.path.display());
-    if applied > last {
-        return Err(OpenError::Identity(format!(
-            "the state in {store} holds {applied} entries, but the log in {wal} ends after {last}: \
-             they do not belong together, or the log has been replaced"
-        )));
-    }
-    if applied < purged {
-        return Err(OpenError::Identity(format!(
-            "the state in {store} holds {applied} entries, but the log in {wal} begins after {purged}: \
-             they do not belong together, or the state has been replaced"
-        )));
-    }
-    tracing::info!(applied, last, purged, "log and state opened");
-    Ok(())
 }
 
 /// What the threads have in common.
 struct Common {
     reads: ReadHandle,
     positions: Arc<Positions>,
+    snapshots: Arc<Snapshots>,
     feed: Feed,
     returns: Arc<Returns>,
     pending: Arc<Pending>,
@@ -240,7 +210,8 @@ struct Common {
 }
 
 impl Common {
-    fn of(member: u64, machine: &StateMachine, flow: Arc<Flow>, faults: FaultLine) -> Self {
+    fn of(member: u64, state: &State, flow: Arc<Flow>, faults: FaultLine) -> Self {
+        let machine = &state.machine;
         // What is found at the start came from disk: it is flushed.
         let found = Position {
             mark: machine.applied(),
@@ -258,6 +229,7 @@ impl Common {
             feed: Feed::new(reads.view()),
             reads,
             positions: Arc::new(positions),
+            snapshots: Arc::new(Snapshots::new(state.stores.clone(), machine.flusher())),
             returns: Arc::default(),
             pending: Arc::new(Pending::new(member)),
             flow,
@@ -265,9 +237,9 @@ impl Common {
         }
     }
 
-    fn worker(&self, machine: StateMachine, nudge: Nudge, state_dir: PathBuf) -> ApplyWorker {
+    fn worker(&self, state: State, nudge: Nudge) -> ApplyWorker {
         ApplyWorker {
-            machine,
+            machine: state.machine,
             reads: self.reads.clone(),
             feed: self.feed.clone(),
             flow: self.flow.clone(),
@@ -277,7 +249,8 @@ impl Common {
             nudge,
             faults: self.faults.clone(),
             views: Views::default(),
-            state_dir,
+            snapshots: self.snapshots.clone(),
+            storage: state.storage,
         }
     }
 }
@@ -311,7 +284,7 @@ fn assemble(
     options: NodeOptions,
     log: LogStore,
     identity: Identity,
-    machine: StateMachine,
+    state: State,
     common: Common,
 ) -> Assembly {
     let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
@@ -330,7 +303,7 @@ fn assemble(
         wakes,
     };
     let heard = Arc::new(Heard::new(options.election_timeout));
-    let house = house_parts(&options, log.clone(), machine, &common, keeping);
+    let house = house_parts(&options, log.clone(), state, &common, keeping);
     let own_log = log.clone();
     let setup = Setup {
         member: identity.member_id,
@@ -345,8 +318,9 @@ fn assemble(
             worker: house.ends.worker.clone(),
             durable: log.durable(),
             positions: common.positions.clone(),
+            snapshots: common.snapshots.clone(),
         },
-        log,
+        log: log.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         returns: common.returns.clone(),
@@ -367,6 +341,7 @@ fn assemble(
             reads: common.reads.clone(),
             flow: common.flow.clone(),
             leadership: leading.clone(),
+            snapshots: common.snapshots.clone(),
             heard,
         });
         Inner {
@@ -408,14 +383,13 @@ struct Keeping {
 fn house_parts(
     options: &NodeOptions,
     log: LogStore,
-    machine: StateMachine,
+    state: State,
     common: &Common,
     keeping: Keeping,
 ) -> HouseParts {
-    let flusher = machine.flusher();
+    let flusher = state.machine.flusher();
     let nudge = keeping.nudge.clone();
-    let state_dir = options.storage.path.clone();
-    let (worker, turns) = common.worker(machine, nudge.clone(), state_dir).parts();
+    let (worker, turns) = common.worker(state, nudge.clone()).parts();
     let housekeeper = Housekeeper {
         rules: Rules {
             snapshot_entries: options.snapshot_entries,
@@ -429,6 +403,8 @@ fn house_parts(
         feed: common.feed.clone(),
         worker: worker.clone(),
         positions: common.positions.clone(),
+        snapshots: common.snapshots.clone(),
+        log: log.clone(),
         flow: common.flow.clone(),
         faults: common.faults.clone(),
         purges: keeping.purges,
@@ -463,10 +439,11 @@ fn config(options: &NodeOptions) -> Config {
     let heartbeat = millis(options.heartbeat_interval);
     let election = millis(options.election_timeout);
     // A follower waits for the leader's lease (the maximum) and then for a
-    // random time between the two before it campaigns. This way a leader is
-    // replaced after 1.4 to 1.8 election timeouts; etcd takes 1 to 2.
-    let election_min = (election / 2).max(heartbeat + 1);
-    let election_max = (election / 10 * 9).max(election_min + 1);
+    // random time between the two before it campaigns: as with etcd not before
+    // an election timeout of silence, and mostly before 1.2 of them. etcd
+    // draws from 1 to 2.
+    let election_min = (election * 2 / 5).max(heartbeat + 1);
+    let election_max = (election * 3 / 5).max(election_min + 1);
     let snapshot_entries = options.snapshot_entries.max(FLUSH_ENTRIES_MAX);
     Config {
         cluster_name: "sternpost".into(),

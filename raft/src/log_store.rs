@@ -161,6 +161,25 @@ impl LogStore {
         marks.first..marks.end()
     }
 
+    /// Lets the log go on behind `mark`, the end of a state that was installed
+    /// while the log knew nothing of it; says whether anything had to be done.
+    /// What the log holds that contradicts the state goes.
+    pub(crate) fn forward(&self, mark: LogId) -> io::Result<bool> {
+        let marks = self.wal.marks();
+        if marks.purged >= Some(mark) {
+            return Ok(false);
+        }
+        let own = self.wal.read(mark.index..mark.index + 1, usize::MAX)?;
+        match own.first() {
+            // The log went further already: it is behind the state as it is.
+            Some(own) if own.log_id == mark => return Ok(false),
+            Some(_) => self.wal.truncate(marks.purged)?,
+            None => {}
+        }
+        self.wal.purge(mark)?;
+        Ok(true)
+    }
+
     /// Writes what is queued and ends the writer thread. Nothing is accepted
     /// after this.
     pub fn close(&self) {

@@ -4,12 +4,13 @@
 //! call here ends before that. A stream that makes no progress ends as well.
 
 use crate::{
+    codec::{vote_from_message, vote_to_message},
     observer::Observer,
     options::Identity,
     peer::{
         Caller, Convert, PeerChannel, PeerError, Purpose, Route, Transport, transfer_from_message,
     },
-    state_machine::FlushedState,
+    snapshot::{SnapshotData, send},
     types::{Node, TypeConfig, Vote},
 };
 use futures_util::{Stream, StreamExt as _, stream};
@@ -229,7 +230,7 @@ impl Ordered<'_> {
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
-    type SnapshotData = FlushedState;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -289,13 +290,27 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, FlushedState>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let error = AnyError::error(format!("member {:x}: no snapshots yet", self.id));
-        Err(Unreachable::new(&error).into())
+        // A member that can't take it is not asked again at once.
+        let failed = |error: String| {
+            let error = AnyError::error(format!("member {:x}: snapshot: {error}", self.id));
+            Unreachable::new(&error)
+        };
+        let SnapshotData::Own(own) = snapshot.snapshot else {
+            return Err(failed("it is another member's".into()).into());
+        };
+        let call = |upload| self.channel.snapshot(upload);
+        let sent = send::send(own, vote_to_message(&vote), call);
+        let vote = tokio::select! {
+            biased;
+            closed = cancel => return Err(closed.into()),
+            vote = sent => vote.map_err(failed)?,
+        };
+        Ok(SnapshotResponse::new(vote_from_message(&vote)))
     }
 
     async fn transfer_leader(

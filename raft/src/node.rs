@@ -21,7 +21,7 @@ use crate::{
     types::Data,
 };
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 use sternpost_proto::internal::{Command, peer_server::PeerServer};
 use sternpost_storage::{Applied, Fault, ReadHandle};
 use tokio::{
@@ -170,6 +170,12 @@ impl RaftNode {
     pub async fn transfer_leader(&self, to: u64) -> Result<(), TransferError> {
         let limit = request_max(self.inner.election_timeout);
         self.inner.lead().transfer(to, limit).await
+    }
+
+    /// The entries that the log holds, by openraft's indexes: from the first
+    /// to the one after the last.
+    pub fn log_range(&self) -> Range<u64> {
+        self.inner.log.range()
     }
 
     /// This member, as the others call it.

@@ -73,7 +73,7 @@ impl Room {
 }
 
 /// What the file system of a directory has left for us.
-fn free_bytes(dir: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
     let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends in a zero, and the call fills what it returns 0 for.

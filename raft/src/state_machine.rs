@@ -3,11 +3,13 @@
 //!
 //! A chunk goes to the worker only once the local log is durable up to its
 //! end, so what the store holds is never ahead of its own log, whatever
-//! crashes. Snapshots are marks of what the store has flushed.
+//! crashes. A snapshot is a mark of what the store has flushed, until it is
+//! sent; one that comes from another member replaces the store.
 
 use crate::{
     apply_worker::{Chunk, JobSender},
     codec,
+    snapshot::{SnapshotData, Snapshots},
     types::{Entry, EntryPayload, LogId, StoredMembership, TypeConfig, log_id},
     wal::Durable,
 };
@@ -59,7 +61,12 @@ impl Position {
         }
     }
 
-    fn snapshot(&self) -> io::Result<Option<SnapshotOf<TypeConfig, FlushedState>>> {
+    /// The state there or later, which is copied only when it is sent: whoever
+    /// installs it holds at least what openraft is told here.
+    fn snapshot(
+        &self,
+        snapshots: &Arc<Snapshots>,
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
         let Some(last_log_id) = self.log_id() else {
             return Ok(None);
         };
@@ -68,9 +75,9 @@ impl Position {
             last_log_id: Some(last_log_id),
             last_membership,
         };
-        Ok(Some(SnapshotOf::<TypeConfig, FlushedState> {
+        Ok(Some(SnapshotOf::<TypeConfig, SnapshotData> {
             meta,
-            snapshot: FlushedState { _private: () },
+            snapshot: snapshots.own(self),
         }))
     }
 }
@@ -84,18 +91,12 @@ pub(crate) struct Positions {
     pub(crate) flushed: Mutex<Position>,
 }
 
-/// The state up to the flushed mark, held by the store itself. Its transfer
-/// to another member copies the store's files when it is asked for.
-#[derive(Debug)]
-pub struct FlushedState {
-    _private: (),
-}
-
 /// What openraft owns in the state machine's place.
 pub(crate) struct Applier {
     pub(crate) worker: JobSender,
     pub(crate) durable: Durable,
     pub(crate) positions: Arc<Positions>,
+    pub(crate) snapshots: Arc<Snapshots>,
 }
 
 /// Entries that are ready, and who waits for them inside openraft.
@@ -132,7 +133,7 @@ impl Ready {
 }
 
 impl RaftStateMachine<TypeConfig> for Applier {
-    type SnapshotData = FlushedState;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = FlushedMark;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -175,40 +176,46 @@ impl RaftStateMachine<TypeConfig> for Applier {
     async fn get_snapshot_builder(&mut self) -> FlushedMark {
         FlushedMark {
             positions: self.positions.clone(),
+            snapshots: self.snapshots.clone(),
         }
     }
 
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig>,
-        _snapshot: FlushedState,
+        snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        // Only a peer could send one, and there is no transport for it yet;
-        // openraft installs none of our own, because it is never ahead.
-        Err(io::Error::other(format!(
-            "snapshot {meta}: members can't send snapshots yet"
-        )))
+        let SnapshotData::Arrived(arrival) = snapshot else {
+            // openraft installs none of our own, because it is never ahead.
+            return Err(io::Error::other(format!("snapshot {meta}: it is our own")));
+        };
+        let (done, installed) = oneshot::channel();
+        self.worker.install(arrival, done)?;
+        // The worker has said why when it ends.
+        let stopped = |_| io::Error::other("the state machine has stopped");
+        installed.await.map_err(stopped)
     }
 
     async fn get_current_snapshot(
         &mut self,
-    ) -> Result<Option<SnapshotOf<TypeConfig, FlushedState>>, io::Error> {
-        self.positions.flushed.lock().snapshot()
+    ) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
+        self.positions.flushed.lock().snapshot(&self.snapshots)
     }
 }
 
 /// Builds a snapshot: reads off what has been flushed.
 pub(crate) struct FlushedMark {
     positions: Arc<Positions>,
+    snapshots: Arc<Snapshots>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for FlushedMark {
-    type SnapshotData = FlushedState;
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, FlushedState>, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
         let flushed = self.positions.flushed.lock();
         flushed
-            .snapshot()?
+            .snapshot(&self.snapshots)?
             .ok_or_else(|| io::Error::other("nothing has been flushed yet"))
     }
 }

@@ -367,10 +367,9 @@ async fn without_a_quorum_there_is_no_leader() {
         members: vec![member(1), member(2), member(3)],
     };
     let node = RaftNode::open(options).unwrap();
-    assert_eq!(
-        node.propose(put("key", "value")).await.unwrap_err(),
-        ProposeError::NoLeader
-    );
+    // It waits for a leader.
+    let proposing = node.clone();
+    let proposed = tokio::spawn(async move { proposing.propose(put("key", "value")).await });
     assert_eq!(
         node.read_index().await.unwrap_err(),
         ReadIndexError::NoLeader
@@ -378,6 +377,7 @@ async fn without_a_quorum_there_is_no_leader() {
     assert_eq!(node.status().leadership.leader, None);
     assert!(!node.leadership().borrow().leads);
     node.shutdown().await;
+    assert_eq!(proposed.await.unwrap().unwrap_err(), ProposeError::Stopped);
 }
 
 #[tokio::test]

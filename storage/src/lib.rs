@@ -22,6 +22,8 @@ mod mvcc;
 pub mod options;
 pub mod read;
 mod schema;
+#[cfg(feature = "rocksdb")]
+pub mod snapshot;
 pub mod state_machine;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -32,4 +34,6 @@ pub use event::{Change, Event, RevisionEvents};
 pub use ids::{LeaseId, LogMark, MemberId, Revision};
 pub use options::{Durability, StorageOptions};
 pub use read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadHandle, ReadView, Sizes};
-pub use state_machine::{AppliedBatch, Flusher, ScrubProgress, StateMachine};
+#[cfg(feature = "rocksdb")]
+pub use snapshot::{Checkpoint, SnapshotFile, SnapshotState};
+pub use state_machine::{AppliedBatch, Flusher, OldStore, ScrubProgress, StateMachine};

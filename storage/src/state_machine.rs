@@ -2,11 +2,17 @@
 
 use crate::{
     apply::{self, Applied, Entry},
-    backend::{Backend, Memory},
+    backend::{Backend, Memory, get_owned},
     error::Fault,
     ids::LogMark,
     mvcc::{compaction, writer::Writer},
     read::{ReadHandle, ReadView, Shared},
+    schema::{Family, meta},
+};
+#[cfg(feature = "rocksdb")]
+use crate::{
+    backend::WriteBatch,
+    snapshot::{Checkpoint, SnapshotState},
 };
 use bytes::Bytes;
 use std::sync::{Arc, atomic::AtomicU64};
@@ -76,6 +82,15 @@ impl StateMachine {
         })
     }
 
+    /// Opens a store that was made by [`Flusher::checkpoint`].
+    #[cfg(feature = "rocksdb")]
+    pub fn open_snapshot(options: &crate::options::StorageOptions) -> Result<Self, Fault> {
+        if options.path.join(crate::backend::ROWS).exists() {
+            return Self::on(Arc::new(Memory::load(&options.path)?));
+        }
+        Self::open(options)
+    }
+
     /// For readers; cheap to clone.
     pub fn read_handle(&self) -> ReadHandle {
         ReadHandle::new(self.shared.clone())
@@ -89,6 +104,52 @@ impl StateMachine {
     /// The membership last applied (`internal::StoredMembership`, encoded).
     pub fn membership(&self) -> Option<Bytes> {
         self.writer.cluster.membership.clone()
+    }
+
+    /// The last entry of the state that was installed here from another
+    /// member, if this store began as one.
+    pub fn installed(&self) -> Result<Option<LogMark>, Fault> {
+        get_owned(&*self.writer.backend, Family::Meta, meta::INSTALLED)?
+            .map(|row| meta::decode_installed(&row))
+            .transpose()
+    }
+
+    /// What it holds, in short; a fault if nothing has been applied yet.
+    #[cfg(feature = "rocksdb")]
+    pub fn describe(&self) -> Result<SnapshotState, Fault> {
+        SnapshotState::read(&*self.writer.backend)
+    }
+
+    /// Says that this state was installed, and makes that durable.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn mark_installed(&mut self, mark: LogMark) -> Result<(), Fault> {
+        let mut batch = WriteBatch::default();
+        batch.put(Family::Meta, meta::INSTALLED, &meta::installed(mark));
+        self.writer.backend.write(&batch)?;
+        self.writer.backend.flush()
+    }
+
+    /// A copy of a store in memory, to outlive it.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn copy_to(&self, dir: &std::path::Path) -> Result<(), Fault> {
+        self.writer.backend.checkpoint(dir)
+    }
+
+    /// Goes on with the state of `other`: the writer, and all handles and
+    /// flushers of this machine, whose new view is published before this
+    /// returns. Views that are held go on reading the old store.
+    pub fn switch_to(&mut self, other: Self) -> OldStore {
+        let wait_for_room = std::mem::replace(&mut self.writer.wait_for_room, Box::new(|_| false));
+        let old = std::mem::replace(&mut self.writer, other.writer);
+        self.writer.wait_for_room = wait_for_room;
+        self.faulted = other.faulted;
+        self.unmeasured_bytes = 0;
+        self.shared.set_backend(self.writer.backend.clone());
+        self.publish();
+        self.shared.measure();
+        OldStore {
+            backend: old.backend,
+        }
     }
 
     /// What to do when the disk is full: `wait` waits as long as it likes and says
@@ -217,6 +278,18 @@ impl Flusher {
         Ok(())
     }
 
+    /// Makes `dir`, which must not exist, a store of its own with all that was
+    /// applied before the call, and maybe more: what that is, and in which
+    /// files, is what it returns. The files take no room but for what this
+    /// store gives up later. Nothing is synced; `dir` may be left in part
+    /// after a fault.
+    #[cfg(feature = "rocksdb")]
+    pub fn checkpoint(&self, dir: &std::path::Path) -> Result<Checkpoint, Fault> {
+        self.shared.backend().checkpoint(dir)?;
+        self.shared.measure();
+        Checkpoint::read(dir)
+    }
+
     /// Bytes applied but not flushed yet.
     pub fn unflushed_bytes(&self) -> u64 {
         self.shared.backend().unflushed_bytes()
@@ -225,6 +298,20 @@ impl Flusher {
     /// Whether the engine asks writers to slow down or has stopped them.
     pub fn write_stalled(&self) -> bool {
         self.shared.backend().write_stalled()
+    }
+}
+
+/// A store that [`StateMachine::switch_to`] left. Dropping it closes the
+/// store, unless a view still reads it, and may take a while.
+pub struct OldStore {
+    backend: Arc<dyn Backend>,
+}
+
+impl OldStore {
+    /// Whether a view or a running flush still needs it. Once nobody does,
+    /// nobody will again: its files may go after it has been dropped.
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(&self.backend) > 1 || self.backend.snapshots_held() > 0
     }
 }
 

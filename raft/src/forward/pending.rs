@@ -166,3 +166,110 @@ impl Pending {
         refuse(flow, gone, ProposeError::OutcomeUnknown);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sternpost_proto::{etcdserverpb::PutRequest, internal::command::Verb};
+    use sternpost_storage::{LogMark, Response};
+    use tokio::sync::oneshot;
+
+    type Outcome = oneshot::Receiver<Result<Applied, ProposeError>>;
+
+    fn proposal(id: u64) -> (Data, Outcome) {
+        let (sender, outcome) = oneshot::channel();
+        let command = Command {
+            header: Some(CommandHeader {
+                id,
+                member_id: 5,
+                feature_level: 1,
+                ..CommandHeader::default()
+            }),
+            verb: Some(Verb::Put(PutRequest::default())),
+        };
+        let reply = Reply { thread: 0, sender };
+        (Data::propose(&command, Some(reply)).unwrap(), outcome)
+    }
+
+    fn applied(term: u64, response: Result<Response, Rejection>) -> Applied {
+        Applied {
+            mark: LogMark { term, index: 1 },
+            revision: 1,
+            response,
+            events: None,
+            changes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_fence_is_a_part_of_the_header() {
+        let (data, _outcome) = proposal(9);
+        let fenced = Pending::new(5).fenced(&data, u64::MAX);
+        let command = Data::forwarded(fenced.clone(), u64::MAX).unwrap();
+        let command = command.command().unwrap();
+        let mut expected = Command::clone(data.command().unwrap());
+        expected.header.as_mut().unwrap().proposed_in_term = u64::MAX;
+        assert_eq!(**command, expected);
+        assert!(Data::forwarded(fenced, 3).is_none(), "another term");
+        assert!(
+            Data::forwarded(data.encoded().clone(), 0).is_none(),
+            "no fence"
+        );
+        assert!(Data::forwarded(Bytes::from_static(&[255; 9]), 3).is_none());
+    }
+
+    #[test]
+    fn only_the_entry_that_counts_is_the_answer() {
+        let pending = Pending::new(5);
+        let (data, _outcome) = proposal(9);
+        assert_eq!(pending.enter(&data, 3), Some(9));
+        assert_eq!(pending.enter(&proposal(9).0, 3), None, "the same again");
+        let entry = |term| Data::from_encoded(pending.fenced(&data, term));
+        let stale = applied(4, Err(Rejection::StaleProposal));
+        assert!(pending.answered(&entry(3), &stale).is_none());
+        let other = Pending::new(6).fenced(&data, 3);
+        let empty = || applied(3, Ok(Response::Empty));
+        assert!(
+            pending
+                .answered(&Data::from_encoded(other), &empty())
+                .is_none()
+        );
+        let answered = pending.answered(&entry(3), &empty());
+        assert_eq!(answered.unwrap().1, data.encoded().len());
+        assert!(pending.is_empty());
+        assert!(pending.answered(&entry(3), &empty()).is_none());
+    }
+
+    #[test]
+    fn a_later_term_frees_what_was_sent_before() {
+        let pending = Pending::new(5);
+        let outcomes: Vec<Outcome> = (1..4)
+            .map(|term| {
+                let (data, outcome) = proposal(term);
+                pending.enter(&data, term);
+                outcome
+            })
+            .collect();
+        pending.applied(1);
+        assert!(pending.take_released().is_empty());
+        pending.applied(3);
+        let mut released: Vec<u64> = pending
+            .take_released()
+            .iter()
+            .map(|data| data.command().unwrap().header.as_ref().unwrap().id)
+            .collect();
+        released.sort_unstable();
+        assert_eq!(released, [1, 2]);
+        assert!(
+            pending.take_back(3, 2).is_none(),
+            "refused by another leader"
+        );
+        assert!(!pending.is_empty());
+        let flow = Flow::default();
+        flow.depart(1, proposal(3).0.encoded().len());
+        drop(outcomes);
+        pending.sweep(&flow);
+        assert!(pending.is_empty());
+        assert_eq!(flow.admit(), Ok(()));
+    }
+}

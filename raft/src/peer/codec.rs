@@ -204,3 +204,98 @@ pub(crate) fn transfer_from_message(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Data, Entry, EntryPayload, log_id};
+
+    fn append(previous: Option<(u64, u64)>, entries: &[(u64, u64)]) -> pb::AppendRequest {
+        let entries = entries.iter().map(|(term, index)| Entry {
+            log_id: log_id(*term, *index),
+            payload: EntryPayload::Normal(Data::from_encoded(vec![7; 9].into())),
+        });
+        AppendEntriesRequest::<TypeConfig> {
+            vote: Vote::new_committed(4, 9),
+            prev_log_id: previous.map(|(term, index)| log_id(term, index)),
+            entries: entries.collect(),
+            leader_commit: Some(log_id(3, 2)),
+        }
+        .to_message()
+    }
+
+    fn is_taken(message: pb::AppendRequest) -> bool {
+        AppendEntriesRequest::<TypeConfig>::from_message(message).is_ok()
+    }
+
+    #[test]
+    fn appends_come_back() {
+        for message in [
+            append(None, &[]),
+            append(None, &[(1, 0), (1, 1)]),
+            append(Some((2, 7)), &[(2, 8), (4, 9)]),
+        ] {
+            let request = AppendEntriesRequest::<TypeConfig>::from_message(message.clone());
+            assert_eq!(request.unwrap().to_message(), message);
+        }
+        let outcomes: [StreamAppendResult<TypeConfig>; 4] = [
+            Ok(None),
+            Ok(Some(log_id(1, 2))),
+            Err(StreamAppendError::Conflict(log_id(3, 4))),
+            Err(StreamAppendError::HigherVote(Vote::new(5, 6))),
+        ];
+        for outcome in outcomes {
+            let message: pb::AppendResponse = outcome.to_message();
+            assert_eq!(StreamAppendResult::from_message(message).unwrap(), outcome);
+        }
+    }
+
+    #[test]
+    fn appends_that_no_leader_sends_are_refused() {
+        assert!(!is_taken(append(None, &[(1, 1)])));
+        assert!(!is_taken(append(Some((2, 7)), &[(2, 9)])));
+        assert!(!is_taken(append(Some((2, 7)), &[(1, 8)])));
+        assert!(!is_taken(append(Some((2, 7)), &[(2, 8), (2, 8)])));
+        assert!(!is_taken(append(Some((2, 7)), &[(5, 8)])));
+        assert!(!is_taken(append(Some((2, u64::MAX)), &[(2, 0)])));
+        let mut campaign = append(None, &[]);
+        campaign.vote = Some(vote_to_message(&Vote::new(4, 9)));
+        assert!(!is_taken(campaign));
+        assert!(!is_taken(pb::AppendRequest::default()));
+        assert!(VoteRequest::<TypeConfig>::from_message(pb::VoteRequest::default()).is_err());
+        let empty = pb::AppendResponse::default();
+        assert!(StreamAppendResult::<TypeConfig>::from_message(empty).is_err());
+    }
+
+    #[test]
+    fn votes_and_transfers_come_back() {
+        let mut request =
+            VoteRequest::<TypeConfig>::new(Vote::new(7, 1), Some(log_id(6, u64::MAX)));
+        request.leadership_transfer = true;
+        assert_eq!(
+            VoteRequest::from_message(request.to_message()).unwrap(),
+            request
+        );
+        let answer = VoteResponse::<TypeConfig>::new(Vote::new(7, 1), None, true);
+        assert_eq!(
+            VoteResponse::from_message(answer.to_message()).unwrap(),
+            answer
+        );
+        let (expected, actual) = (Vote::new_committed(7, 1), Vote::new(8, 2));
+        let request = TransferLeaderRequest::<TypeConfig>::new(expected, 2, Some(log_id(7, 3)));
+        let back = TransferLeaderRequest::from_message(request.to_message()).unwrap();
+        assert_eq!(back, request);
+        let answers = [
+            Ok(()),
+            Err(TransferLeaderError::VoteChanged { expected, actual }),
+            Err(TransferLeaderError::LogNotFlushed {
+                expected: Some(log_id(7, 3)),
+                actual: None,
+            }),
+        ];
+        for answer in answers {
+            let message = transfer_to_message(&answer);
+            assert_eq!(transfer_from_message(&request, message), answer);
+        }
+    }
+}

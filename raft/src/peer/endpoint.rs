@@ -14,10 +14,11 @@ use crate::{
         propose::Proposals,
     },
     read_index::read_position,
+    snapshot::{Snapshots, receive::Receiver},
     state_machine::Raft,
     types::TypeConfig,
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::{io, sync::Arc};
 use sternpost_proto::internal as pb;
@@ -37,6 +38,7 @@ pub(crate) struct EndpointParts {
     pub(crate) reads: ReadHandle,
     pub(crate) flow: Arc<Flow>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) heard: Arc<Heard>,
 }
 
@@ -185,10 +187,16 @@ impl Endpoint {
     pub fn snapshot(
         &self,
         caller: &Caller,
-        _upload: Incoming<'static, pb::SnapshotUpload>,
+        upload: Incoming<'static, pb::SnapshotUpload>,
     ) -> Result<Incoming<'static, pb::SnapshotProgress>, PeerError> {
         self.admit(caller)?;
-        Ok(Box::pin(stream::empty()))
+        let receiver = Receiver {
+            raft: self.parts.raft.clone(),
+            snapshots: self.parts.snapshots.clone(),
+            from: caller.from,
+        };
+        let steps = receiver.receive(upload);
+        Ok(Box::pin(steps.map(|step| step.map_err(PeerError::Refused))))
     }
 
     /// Commands of a follower.

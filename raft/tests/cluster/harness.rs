@@ -21,7 +21,7 @@ use sternpost_proto::{
 };
 use sternpost_raft::{
     Bootstrap, Identity, NodeOptions, Observer, RaftNode,
-    peer::{Connection, Dial, GrpcTransport, PlainTcp},
+    peer::{Caller, Connection, Dial, GrpcTransport, PlainTcp, Purpose, Route},
 };
 use sternpost_storage::StorageOptions;
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 pub const ELECTION: Duration = Duration::from_millis(1000);
-const CLUSTER: u64 = 7;
+pub const CLUSTER: u64 = 7;
 
 /// Which member can't reach which: nothing passes, and nobody is told.
 #[derive(Clone, Default)]
@@ -180,12 +180,25 @@ impl Cluster {
         self.nodes[member as usize - 1].as_ref().unwrap()
     }
 
+    /// The way to a member, for somebody.
+    pub fn route(&self, member: u64, caller: Caller) -> Route {
+        Route {
+            caller,
+            urls: vec![self.url(member)],
+            purpose: Purpose::Control,
+        }
+    }
+
+    fn url(&self, member: u64) -> String {
+        format!("http://127.0.0.1:{}", self.ports[member as usize - 1])
+    }
+
     fn options(&self, member: u64) -> NodeOptions {
         let dir = self.dirs[member as usize - 1].path();
         let members = self.ids().map(|id| Node {
             id,
             name: format!("member-{id}"),
-            peer_urls: vec![format!("http://127.0.0.1:{}", self.ports[id as usize - 1])],
+            peer_urls: vec![self.url(id)],
             client_urls: Vec::new(),
         });
         let dial = Switched {

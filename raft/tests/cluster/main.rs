@@ -6,7 +6,11 @@ mod harness;
 
 use harness::{Cluster, ELECTION, put, value_of};
 use std::time::{Duration, Instant};
-use sternpost_raft::{ProposeError, ReadIndexError, TransferError};
+use sternpost_proto::internal::{MembersRequest, VoteRequest};
+use sternpost_raft::{
+    ProposeError, ReadIndexError, TransferError,
+    peer::{Caller, GrpcTransport, PeerError, Transport as _},
+};
 
 /// Longer than anything here takes, but for a machine that stands still.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -203,5 +207,46 @@ async fn leadership_is_handed_over_when_asked_and_on_the_way_out() {
         before + 1,
         "one campaign, at once"
     );
+    cluster.stop_all().await;
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    let mut cluster = soon(Cluster::start(1)).await;
+    let call = |caller: Caller| {
+        let route = cluster.route(1, caller);
+        async move {
+            let channel = GrpcTransport::plain(ELECTION).channel(route);
+            let vote = channel.vote(VoteRequest::default());
+            let (vote, members) = (vote.await.unwrap_err(), channel.members(MembersRequest {}));
+            (vote, members.await)
+        }
+    };
+    let refusal = |error: PeerError| match error {
+        PeerError::Refused(text) => text,
+        other => panic!("{other}"),
+    };
+    let known = Caller::new(harness::CLUSTER, 2, 1);
+    let (vote, members) = soon(call(known)).await;
+    assert_eq!(refusal(vote), "a vote of somebody else");
+    let members = members.unwrap();
+    assert_eq!(members.members[0].node.as_ref().unwrap().name, "member-1");
+    assert_eq!((members.cluster_id, members.leader), (harness::CLUSTER, 1));
+    // Who does not know the cluster yet may ask for its members only.
+    let (vote, members) = soon(call(Caller::new(0, 2, 0))).await;
+    assert!(refusal(vote).starts_with("cluster ID mismatch"));
+    assert!(members.is_ok());
+    let (vote, members) = soon(call(Caller::new(8, 2, 1))).await;
+    assert!(refusal(vote).starts_with("cluster ID mismatch"));
+    assert!(refusal(members.unwrap_err()).starts_with("cluster ID mismatch"));
+    let (vote, _) = soon(call(Caller::new(harness::CLUSTER, 2, 3))).await;
+    assert!(refusal(vote).starts_with("meant for member 3"));
+    let newer = Caller {
+        protocol: 2,
+        ..known
+    };
+    let (vote, members) = soon(call(newer)).await;
+    assert!(refusal(vote).starts_with("protocol 2"));
+    assert!(members.is_err());
     cluster.stop_all().await;
 }

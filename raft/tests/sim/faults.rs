@@ -123,7 +123,7 @@ impl World {
                 let to = self.chance.pick(&ids);
                 let member = &self.members[&target];
                 if let Some((node, runtime)) = member.node().cloned().zip(member.runtime()) {
-                    runtime.spawn(async move { drop(node.transfer_leader(to).await) });
+                    runtime.spawn(async move { node.transfer_leader(to).await });
                 }
             }
             Fault::Stop => self.stop(target),

@@ -118,7 +118,6 @@ impl Member {
             compaction_sleep: Duration::from_millis(10),
             transport: Arc::new(Wire {
                 net: net.clone(),
-                member: self.id,
                 life: self.life,
             }),
             observer: self.faults.clone(),

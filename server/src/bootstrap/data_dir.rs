@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
+use sternpost_raft::Stores;
 
 /// Nobody but the owner looks into the data.
 const PRIVATE: u32 = 0o700;
@@ -17,7 +18,8 @@ const PRIVATE: u32 = 0o700;
 pub struct DataDir {
     /// The raft log.
     pub wal: PathBuf,
-    /// The state machine's store.
+    /// The state machine's first store; one that was installed from another
+    /// member stands beside it ([`Stores`]).
     pub state: PathBuf,
     /// `<data-dir>/member`.
     pub member: PathBuf,
@@ -34,7 +36,9 @@ impl DataDir {
         make(&member)?;
         let lock = lock(&member)?;
         let state = member.join("state");
-        if member.join("snap").join("db").exists() && !state.exists() {
+        let newest = Stores::new(&state).newest();
+        let newest = newest.map_err(|error| at(&member, &error))?;
+        if member.join("snap").join("db").exists() && !newest.exists() {
             return Err(format!(
                 "{} holds data of etcd, which this version can't read: give another --data-dir",
                 config.data_dir.display()
@@ -46,15 +50,15 @@ impl DataDir {
             config.wal_dir.clone()
         };
         let initialized = has_entries(&wal);
-        if state.exists() && has_entries(&state) && !initialized {
+        if newest.exists() && has_entries(&newest) && !initialized {
             return Err(format!(
                 "{} holds data but {} holds no log for it: was --wal-dir changed?",
-                state.display(),
+                newest.display(),
                 wal.display()
             ));
         }
         make(&wal)?;
-        make(&state)?;
+        make(&newest)?;
         Ok(Self {
             wal,
             state,
@@ -146,6 +150,27 @@ mod tests {
         fs::write(first.wal.join("segment"), "").unwrap();
         drop(first);
         assert!(DataDir::open(&config).unwrap().initialized);
+    }
+
+    #[test]
+    fn an_installed_store_takes_the_place_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let first = DataDir::open(&config).unwrap();
+        fs::write(first.wal.join("segment"), "").unwrap();
+        let installed = first.member.join("state.2");
+        fs::rename(&first.state, &installed).unwrap();
+        fs::write(installed.join("CURRENT"), "").unwrap();
+        // What stands beside a store of ours is not etcd's.
+        fs::create_dir_all(first.member.join("snap")).unwrap();
+        fs::write(first.member.join("snap/db"), "bolt").unwrap();
+        drop(first);
+        let again = DataDir::open(&config).unwrap();
+        assert!(again.initialized && !again.state.exists());
+        fs::remove_file(again.wal.join("segment")).unwrap();
+        drop(again);
+        let refused = DataDir::open(&config).unwrap_err();
+        assert!(refused.contains("state.2 holds data but"), "{refused}");
     }
 
     #[test]

@@ -339,6 +339,7 @@ impl Driver {
     async fn catch_up(&mut self) {
         let view = self.member.node.reads().view();
         let index = applied_index(&view);
+        self.member.streams.end_below(view.compact_revision());
         if self.term.is_some()
             && let Some(known) = read_leases(&self.member, view).await
         {

@@ -6,11 +6,17 @@ use crate::{error::Fault, schema::Family};
 use bytes::Bytes;
 use imbl::OrdMap;
 use std::{
+    io,
     ops::Bound,
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
 type Rows = OrdMap<Bytes, Bytes>;
+
+/// The only file of a checkpoint: family (1), length of the key (4), of the
+/// value (4), key, value; and again. Numbers are big-endian.
+pub(crate) const ROWS: &str = "ROWS";
 
 /// The engine in memory.
 #[derive(Default)]
@@ -18,11 +24,55 @@ pub(crate) struct Memory {
     state: RwLock<State>,
     /// What a power cut leaves at least.
     flushed: RwLock<State>,
+    /// Shared with all snapshots.
+    held: Arc<()>,
 }
 
 #[derive(Clone, Default)]
 struct State {
     families: [Rows; 4],
+}
+
+/// A state that counts as held.
+struct Held {
+    state: State,
+    _held: Arc<()>,
+}
+
+fn encode(state: &State) -> Vec<u8> {
+    let mut blob = Vec::new();
+    for (family, rows) in state.families.iter().enumerate() {
+        for (key, value) in rows {
+            blob.push(family as u8);
+            blob.extend_from_slice(&(key.len() as u32).to_be_bytes());
+            blob.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            blob.extend_from_slice(key);
+            blob.extend_from_slice(value);
+        }
+    }
+    blob
+}
+
+#[cfg(feature = "rocksdb")]
+fn decode(mut blob: &[u8]) -> Option<State> {
+    fn take<'a>(blob: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = blob.split_at_checked(bytes)?;
+        *blob = rest;
+        Some(taken)
+    }
+    let mut state = State::default();
+    while !blob.is_empty() {
+        let family = usize::from(take(&mut blob, 1)?[0]);
+        let lengths = [take(&mut blob, 4)?, take(&mut blob, 4)?].map(|length| {
+            length
+                .iter()
+                .fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+        });
+        let key = Bytes::copy_from_slice(take(&mut blob, lengths[0])?);
+        let value = Bytes::copy_from_slice(take(&mut blob, lengths[1])?);
+        state.families.get_mut(family)?.insert(key, value);
+    }
+    Some(state)
 }
 
 impl Memory {
@@ -35,7 +85,25 @@ impl Memory {
         Self {
             state: RwLock::new(left.clone()),
             flushed: RwLock::new(left),
+            held: Arc::default(),
         }
+    }
+
+    /// What a checkpoint in this directory holds.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn load(dir: &Path) -> Result<Self, Fault> {
+        let path = dir.join(ROWS);
+        let blob = std::fs::read(&path)
+            .map_err(|error| Fault::Backend(format!("reading {}: {error}", path.display())))?;
+        let state = decode(&blob).ok_or_else(|| Fault::Corrupt {
+            place: path.display().to_string(),
+            detail: "a row is cut short".to_owned(),
+        })?;
+        Ok(Self {
+            flushed: RwLock::new(state.clone()),
+            state: RwLock::new(state),
+            held: Arc::default(),
+        })
     }
 
     fn state(&self) -> State {
@@ -88,9 +156,27 @@ impl Read for State {
     }
 }
 
+impl Read for Held {
+    fn get(&self, family: Family, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool, Fault> {
+        self.state.get(family, key, found)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        from: &[u8],
+        until: Option<&[u8]>,
+    ) -> Result<Box<dyn Scan + 'a>, Fault> {
+        self.state.scan(family, from, until)
+    }
+}
+
 impl Backend for Memory {
     fn snapshot(&self) -> Arc<dyn Read> {
-        Arc::new(self.state())
+        Arc::new(Held {
+            state: self.state(),
+            _held: self.held.clone(),
+        })
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), Fault> {
@@ -142,6 +228,21 @@ impl Backend for Memory {
 
     fn write_stalled(&self) -> bool {
         false
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<(), Fault> {
+        let blob = encode(&self.state());
+        let write = || {
+            std::fs::create_dir(dir)?;
+            std::fs::write(dir.join(ROWS), &blob)
+        };
+        write().map_err(|error: io::Error| {
+            Fault::Backend(format!("writing {}: {error}", dir.display()))
+        })
+    }
+
+    fn snapshots_held(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
     }
 }
 

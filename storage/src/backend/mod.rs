@@ -16,10 +16,12 @@ mod rocks_options;
 pub(crate) use batch::WriteBatch;
 pub(crate) use memory::Memory;
 #[cfg(feature = "rocksdb")]
+pub(crate) use memory::ROWS;
+#[cfg(feature = "rocksdb")]
 pub(crate) use rocks::Rocks;
 
 use crate::{error::Fault, schema::Family};
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// One state of the four families.
 pub(crate) trait Read: Send + Sync {
@@ -72,6 +74,14 @@ pub(crate) trait Backend: Read {
 
     /// Whether writers are slowed down or stopped.
     fn write_stalled(&self) -> bool;
+
+    /// Makes the directory `dir`, which must not exist, a store of its own
+    /// with all that was written before the call, and maybe more. Files are
+    /// shared with this one where they never change again.
+    fn checkpoint(&self, dir: &Path) -> Result<(), Fault>;
+
+    /// How many snapshots of it are held.
+    fn snapshots_held(&self) -> usize;
 }
 
 /// What an engine says about its size.

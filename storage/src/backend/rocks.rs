@@ -11,11 +11,15 @@ use super::{
 use crate::{error::Fault, options::StorageOptions, schema::Family};
 use rocksdb::{
     BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB, DBPinnableSlice,
-    DBRawIterator, FlushOptions, ReadOptions, Snapshot, WriteOptions, properties,
+    DBRawIterator, FlushOptions, ReadOptions, Snapshot, WriteOptions, checkpoint::Checkpoint,
+    properties,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The engine on disk. A clone is another handle of the same database.
@@ -46,6 +50,21 @@ impl Rocks {
         let families = rocks_options::families(options, &cache);
         let db = DB::open_cf_descriptors(&db_options, &options.path, families)
             .map_err(|error| fault_at_open(&options.path, error))?;
+        Ok(Self::over(db))
+    }
+
+    /// Opens what is there to be read. Nothing is written but RocksDB's own
+    /// notes (`LOG`).
+    pub(crate) fn open_to_read(options: &StorageOptions) -> Result<Self, Fault> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let db_options = rocks_options::database(&cache);
+        let families = rocks_options::families(options, &cache);
+        let db = DB::open_cf_descriptors_read_only(&db_options, &options.path, families, false)
+            .map_err(|error| fault_at_open(&options.path, error))?;
+        Ok(Self::over(db))
+    }
+
+    fn over(db: DB) -> Self {
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
         let database = Database {
@@ -54,9 +73,9 @@ impl Rocks {
             read_options: ReadOptions::default(),
             unflushed_bytes: AtomicU64::new(0),
         };
-        Ok(Self {
+        Self {
             database: Arc::new(database),
-        })
+        }
     }
 }
 
@@ -242,6 +261,18 @@ impl Backend for Rocks {
                 .is_ok_and(|value| value > 0)
         };
         asks(properties::IS_WRITE_STOPPED) || asks(properties::ACTUAL_DELAYED_WRITE_RATE)
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<(), Fault> {
+        // Without a log of its own the database is in its files only after a flush.
+        self.flush()?;
+        Checkpoint::new(&self.database.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(dir))
+            .map_err(fault)
+    }
+
+    fn snapshots_held(&self) -> usize {
+        Arc::strong_count(&self.database) - 1
     }
 }
 

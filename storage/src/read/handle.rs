@@ -17,7 +17,8 @@ pub struct ReadHandle {
 /// What the writer and all handles have in common.
 pub(crate) struct Shared {
     newest: ArcSwap<ReadView>,
-    backend: Arc<dyn Backend>,
+    /// Exchanged when another member's state is installed.
+    backend: ArcSwap<Arc<dyn Backend>>,
     /// Views that are still held, the newest included.
     live_views: Arc<AtomicU64>,
     /// `dbSize` as last measured.
@@ -33,7 +34,7 @@ impl Shared {
     ) -> Self {
         let shared = Self {
             newest: ArcSwap::new(view),
-            backend,
+            backend: ArcSwap::from_pointee(backend),
             live_views,
             db_bytes: AtomicU64::new(1),
         };
@@ -56,9 +57,14 @@ impl Shared {
         &self.live_views
     }
 
-    /// The engine.
-    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend
+    /// The engine as it is now. Hold it no longer than the call.
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.backend.load())
+    }
+
+    /// Exchanges the engine. A view of the new one must follow at once.
+    pub(crate) fn set_backend(&self, backend: Arc<dyn Backend>) {
+        self.backend.store(Arc::new(backend));
     }
 
     /// `dbSize` as last measured.
@@ -70,7 +76,7 @@ impl Shared {
     pub(crate) fn measure(&self) -> Sizes {
         // Sizes are for people and the quota; an engine that can't tell them
         // will say what is wrong at the next read or write.
-        let sizes = self.backend.sizes().unwrap_or_default();
+        let sizes = self.backend.load().sizes().unwrap_or_default();
         // Tools divide by it.
         let db_bytes = sizes.data_bytes.max(1);
         self.db_bytes.store(db_bytes, Ordering::Relaxed);

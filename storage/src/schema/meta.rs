@@ -15,6 +15,10 @@ pub(crate) const MEMBERSHIP: &[u8] = b"M";
 /// The cluster version as text.
 pub(crate) const CLUSTER_VERSION: &[u8] = b"V";
 
+/// The last entry of the state that was installed from another member
+/// ([`installed`]); set once the copy has been checked.
+pub(crate) const INSTALLED: &[u8] = b"I";
+
 /// Alarms: member, kind.
 pub(crate) const ALARM: u8 = b'a';
 /// Count blocks: first key.
@@ -96,6 +100,23 @@ impl StateRow {
             && (-1..=state.compact_revision).contains(&state.scrubbed_to)
             && state.scrub_next >= Revision::default();
         (any <= 1 && row.is_empty() && sound).then_some(state)
+    }
+}
+
+/// The value of [`INSTALLED`].
+pub(crate) fn installed(mark: LogMark) -> Vec<u8> {
+    let mut out = Vec::new();
+    varint::put(&mut out, mark.term);
+    varint::put(&mut out, mark.index);
+    out
+}
+
+/// Reads the value of [`INSTALLED`].
+pub(crate) fn decode_installed(mut row: &[u8]) -> Result<LogMark, Fault> {
+    let mut take = || varint::take(&mut row);
+    match (take(), take()) {
+        (Some(term), Some(index)) if row.is_empty() => Ok(LogMark { term, index }),
+        _ => Err(corrupt(Family::Meta, INSTALLED, "not a position")),
     }
 }
 

@@ -438,6 +438,14 @@ impl Backend for Full {
     fn write_stalled(&self) -> bool {
         self.memory.write_stalled()
     }
+
+    fn checkpoint(&self, dir: &std::path::Path) -> Result<(), Fault> {
+        self.memory.checkpoint(dir)
+    }
+
+    fn snapshots_held(&self) -> usize {
+        self.memory.snapshots_held()
+    }
 }
 
 #[test]

@@ -16,10 +16,6 @@ impl Leaders {
         }
     }
 
-    pub fn of(&self, term: u64) -> Option<u64> {
-        self.0.get(&term).copied()
-    }
-
     /// For standings as members report them.
     pub fn reported(&mut self, member: u64, term: u64) -> Checked {
         self.leads(member, term).map(drop)

@@ -21,7 +21,6 @@ const WINDOW: usize = 32;
 /// One start of one member, on the network.
 pub struct Wire {
     pub net: Net,
-    pub member: u64,
     pub life: u64,
 }
 

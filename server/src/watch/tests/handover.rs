@@ -27,6 +27,7 @@ enum Op {
     Compact(i64),
     Publish,
     Lag,
+    Install,
     BeginTurn(usize),
     EndTurn,
     Create {
@@ -78,6 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0i64..10).prop_map(Op::Compact),
         12 => Just(Op::Publish),
         1 => Just(Op::Lag),
+        1 => Just(Op::Install),
         6 => (1usize..5).prop_map(Op::BeginTurn),
         6 => Just(Op::EndTurn),
         6 => create,
@@ -191,6 +193,7 @@ impl Run {
             }
             Op::Publish => drop(self.world.publish()),
             Op::Lag => self.world.lag(),
+            Op::Install => self.world.install(),
             Op::BeginTurn(max) if self.turn.is_none() => self.turn = self.world.read_history(max),
             Op::BeginTurn(_) => {}
             Op::EndTurn => {

@@ -15,6 +15,7 @@ use sternpost_proto::etcdserverpb as pb;
 use sternpost_raft::Published;
 use sternpost_storage::{
     Entry, EntryPayload, LogMark, ReadHandle, ReadView, RevisionEvents, StateMachine,
+    StorageOptions,
 };
 
 /// A store, a feed and the delivery that follows it.
@@ -104,6 +105,21 @@ impl World {
         self.feed.clear();
         let revision = self.revision();
         self.delivery.skip_to(revision);
+    }
+
+    /// The member goes on with a copy of the state, as if it had been away for
+    /// all that the hub has not taken.
+    fn install(&mut self) {
+        if self.machine.applied().is_none() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let copy = dir.path().join("copy");
+        let flusher = self.machine.flusher();
+        flusher.checkpoint(&copy).expect("no faults");
+        let other = StateMachine::open_snapshot(&StorageOptions::at(&copy));
+        self.machine.switch_to(other.expect("a whole copy"));
+        self.lag();
     }
 
     fn create(&mut self, key: SessionKey, request: CreateRequest) -> bool {
