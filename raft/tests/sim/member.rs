@@ -178,7 +178,9 @@ impl Member {
         };
         process.local_us += micros * rate / 1000;
         let until = process.epoch + Duration::from_millis(process.local_us / 1000);
-        process.runtime.block_on(sleep_until(until));
+        process
+            .runtime
+            .block_on(async move { sleep_until(until).await });
     }
 
     /// The node that has just been opened, once.
