@@ -10,7 +10,11 @@ use crate::{
 use futures_util::FutureExt as _;
 use openraft::RaftLogReader as _;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use sternpost_proto::internal::Node;
 use sternpost_raft::{
     Bootstrap, Identity, LogStore, NodeOptions, Observer, RaftNode, Recovered,
@@ -274,15 +278,16 @@ fn terms(log: &LogStore) -> (u64, Vec<u64>) {
 }
 
 /// How long something takes on a disk.
-fn latency(chance: &mut Chance, max: u64, stalls: u64) -> Duration {
+fn latency(chance: &mut Chance, max: u64, disk: &plan::Disk) -> Duration {
     let usual = chance.between(0, max + 1);
-    let factor = if chance.permille(stalls) { 100 } else { 1 };
-    Duration::from_millis(usual * factor + 1)
+    let stalls = chance.permille(disk.stalls) && !disk.calm.load(Ordering::Relaxed);
+    let stall = if stalls { chance.between(100, 2000) } else { 0 };
+    Duration::from_millis(usual + stall + 1)
 }
 
 async fn write(log: LogTurns, disk: plan::Disk, mut chance: Chance) {
     loop {
-        sleep(latency(&mut chance, disk.write_max, disk.stalls)).await;
+        sleep(latency(&mut chance, disk.write_max, &disk)).await;
         if !log.turn() {
             return;
         }
@@ -291,7 +296,7 @@ async fn write(log: LogTurns, disk: plan::Disk, mut chance: Chance) {
 
 async fn apply(mut turns: ApplyTurns, disk: plan::Disk, mut chance: Chance) {
     loop {
-        sleep(latency(&mut chance, disk.apply_max, disk.stalls)).await;
+        sleep(latency(&mut chance, disk.apply_max, &disk)).await;
         if !turns.turn() {
             return;
         }

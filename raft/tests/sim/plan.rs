@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens.
 
 use crate::chance::Chance;
+use std::sync::{Arc, atomic::AtomicBool};
 
 /// Thousandths, and times in microseconds, unless they say otherwise.
 #[derive(Clone, Debug)]
@@ -44,8 +45,10 @@ pub struct Wire {
 pub struct Disk {
     pub write_max: u64,
     pub apply_max: u64,
-    /// So often it takes a hundred times as long.
+    /// So often it takes up to two seconds more.
     pub stalls: u64,
+    /// Once it is set, no more.
+    pub calm: Arc<AtomicBool>,
 }
 
 impl Plan {
@@ -56,7 +59,7 @@ impl Plan {
             members: chance.pick(&[3, 3, 3, 5, 4]),
             clients: chance.between(2, 6) as usize,
             keys: chance.between(1, 5),
-            faults_for: chance.between(12, 30) * 1_000_000,
+            faults_for: chance.between(20, 60) * 1_000_000,
             faults_every: chance.between(300, 3000) * 1000,
             heartbeat_ms: 100,
             election_ms: 1000,
@@ -72,6 +75,7 @@ impl Plan {
                 write_max: chance.pick(&[2, 10, 40]),
                 apply_max: chance.pick(&[1, 5, 60]),
                 stalls: fault(chance, 5),
+                calm: Arc::default(),
             },
             snapshot_entries: chance.pick(&[20, 100, 1000]),
             // What is purged can only be had as a whole state, and those are not simulated.

@@ -15,7 +15,7 @@ use crate::{
     plan::{Plan, Wire},
     trace::Trace,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 /// How far time moves at once, in microseconds.
 const STEP: u64 = 5000;
@@ -149,6 +149,7 @@ impl World {
             breaks: 0,
         });
         self.plan.crash_at_votes = 0;
+        self.plan.disk.calm.store(true, Ordering::Relaxed);
         for member in self.members.values_mut() {
             member.paused_until = 0;
         }

@@ -1,4 +1,5 @@
-//! A vote that was given is kept across restarts.
+//! A vote that was given is kept across restarts, unless the term got another
+//! leader meanwhile.
 
 use super::Checked;
 use crate::member::Member;
@@ -29,12 +30,16 @@ impl Votes {
         let Some((term, node)) = self.0.get(&member.id) else {
             return Ok(());
         };
-        let kept = process
-            .recovered
-            .vote
-            .map(|vote| (vote.leader_id.term, vote.leader_id.voted_for));
-        let is_kept =
-            kept.is_some_and(|(kept, voted)| kept > *term || (kept == *term && voted == *node));
+        let kept = process.recovered.vote.map(|vote| {
+            (
+                vote.leader_id.term,
+                vote.leader_id.voted_for,
+                vote.committed,
+            )
+        });
+        let is_kept = kept.is_some_and(|(kept, voted, leads)| {
+            kept > *term || (kept == *term && (voted == *node || leads))
+        });
         if is_kept {
             return Ok(());
         }
