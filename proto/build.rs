@@ -3,13 +3,14 @@
 use prost::Message as _;
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "proto/etcd/kv.proto",
     "proto/etcd/auth.proto",
     "proto/etcd/rpc.proto",
     "proto/etcd/v3lock.proto",
     "proto/etcd/v3election.proto",
     "proto/internal/command.proto",
+    "proto/internal/duties.proto",
     "proto/internal/peer.proto",
     "proto/internal/raft.proto",
     "proto/internal/snapshot.proto",

@@ -258,6 +258,15 @@ impl Target {
             .map_or("endpoint", |server| server.kind.name())
     }
 
+    /// Which server it is.
+    ///
+    /// # Panics
+    /// When it is not ours.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.own().kind
+    }
+
     /// The process id of the server.
     ///
     /// # Panics

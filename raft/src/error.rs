@@ -43,6 +43,44 @@ pub enum ReadIndexError {
     Stopped,
 }
 
+/// Why a change of the membership is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MembershipError {
+    /// Another member leads, or none does.
+    #[error("not the leader")]
+    NotLeader(Option<u64>),
+    /// A change before this one is not done yet.
+    #[error("another change is in progress")]
+    InFlight,
+    /// The member was removed: its ID never comes back.
+    #[error("the member was removed")]
+    Removed,
+    /// There is such a member already.
+    #[error("the member exists")]
+    Exists,
+    /// There is no such member.
+    #[error("no such member")]
+    NotFound,
+    /// Another member has one of the peer URLs.
+    #[error("a peer URL is taken")]
+    PeerUrlExists,
+    /// There are as many learners as there may be.
+    #[error("too many learners")]
+    TooManyLearners,
+    /// Only a learner can be promoted.
+    #[error("not a learner")]
+    NotLearner,
+    /// A cluster without a voter could decide nothing any more.
+    #[error("the last voter")]
+    LastVoter,
+    /// Proposed, but it may come to nothing.
+    #[error("outcome unknown")]
+    OutcomeUnknown,
+    /// The node is stopping.
+    #[error("stopped")]
+    Stopped,
+}
+
 /// Why leadership was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TransferError {

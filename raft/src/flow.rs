@@ -37,6 +37,8 @@ pub(crate) struct Flow {
     in_flight: AtomicUsize,
     in_flight_bytes: AtomicUsize,
     sole_leader: AtomicBool,
+    /// See [`Flow::set_confirmed`]; 0 for never.
+    confirmed_us: AtomicU64,
     /// How many hold `sole_leader` off; locked to change it.
     shared: Mutex<usize>,
     follows: AtomicBool,
@@ -158,6 +160,17 @@ impl Flow {
     /// Whether another member leads.
     pub(crate) fn set_follows(&self, follows: bool) {
         self.follows.store(follows, Ordering::Relaxed);
+    }
+
+    /// Voters that are a quorum have answered what was sent at this time, in
+    /// microseconds of any clock of this process that does not go back.
+    pub(crate) fn set_confirmed(&self, at_us: u64) {
+        self.confirmed_us.store(at_us, Ordering::Release);
+    }
+
+    /// When a quorum last confirmed this member as the leader.
+    pub(crate) fn confirmed_us(&self) -> u64 {
+        self.confirmed_us.load(Ordering::Acquire)
     }
 
     /// Whether the storage engine asks for fewer writes.

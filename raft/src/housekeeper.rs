@@ -206,7 +206,6 @@ impl Keeping {
         match self.flush() {
             Err(full @ Fault::NoRoom(_)) => {
                 tracing::warn!(error = %full, "the state can't be flushed: trying again each second");
-                self.flush_retry = Some(Instant::now() + FULL_DISK_RETRY);
                 Ok(())
             }
             result => result,
@@ -228,14 +227,17 @@ impl Keeping {
             || self.house.flusher.unflushed_bytes() >= FLUSH_MEMTABLE_BYTES
     }
 
-    /// Flushes, then lets the log go as far as the flush allows.
+    /// Flushes, then lets the log go as far as the flush allows. A flush that
+    /// finds no room is owed, and tried again.
     fn flush(&mut self) -> Result<(), Fault> {
         let started = Instant::now();
         self.house.wakes.begin_flush();
         // The mark first: the flush covers it, and maybe more.
         let applied = self.house.positions.applied.lock().clone();
-        self.house.flusher.flush()?;
-        self.flush_retry = None;
+        let flushed = self.house.flusher.flush();
+        let is_owed = matches!(flushed, Err(Fault::NoRoom(_)));
+        self.flush_retry = is_owed.then(|| Instant::now() + FULL_DISK_RETRY);
+        flushed?;
         self.house.faults.state_flushed(started.elapsed());
         let Some(mark) = applied.mark else {
             return Ok(());
@@ -327,7 +329,6 @@ impl Keeping {
         self.drop_old_views()?;
         match self.flush() {
             Err(full @ Fault::NoRoom(_)) => {
-                self.flush_retry = Some(Instant::now() + FULL_DISK_RETRY);
                 answer(waiters, &Err(full));
                 return Ok(());
             }

@@ -8,10 +8,12 @@
 pub mod applied;
 mod apply_worker;
 mod batcher;
+mod changer;
 mod changes;
 pub mod codec;
 pub mod error;
 mod flow;
+mod force;
 mod forward;
 mod heard;
 mod housekeeper;
@@ -42,8 +44,9 @@ pub mod types;
 pub mod wal;
 
 pub use applied::{Feed, FeedItem, FeedReader, Published};
+pub use changer::MembershipChange;
 pub use changes::{ChangeItem, ChangeReader, Changes};
-pub use error::{OpenError, ProposeError, ReadIndexError, TransferError};
+pub use error::{MembershipError, OpenError, ProposeError, ReadIndexError, TransferError};
 pub use leading::{MemberProgress, Progress};
 pub use log_store::{LogStore, Recovered, WalOptions};
 pub use node::{Leadership, NodeStatus, RaftNode};

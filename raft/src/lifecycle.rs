@@ -8,8 +8,10 @@
 use crate::{
     applied::Feed,
     apply_worker::{ApplyWorker, JobSender, Turns, Views},
+    changer::CHANGES_MAX,
     error::OpenError,
     flow::{FaultLine, Flow},
+    force,
     forward::Pending,
     heard::Heard,
     housekeeper::{
@@ -23,7 +25,7 @@ use crate::{
     nudge::{Nudge, Wakes, nudge},
     observer::Observer as _,
     opening::{State, open_state},
-    options::{Identity, NodeOptions},
+    options::{Bootstrap, Identity, NodeOptions},
     peer::{Endpoint, EndpointParts},
     runtime::{Opened, RaftThread, Setup},
     snapshot::Snapshots,
@@ -149,7 +151,7 @@ impl Ends {
 }
 
 /// Opens log and state machine, and starts the threads.
-pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
+pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
     let flow = Arc::new(Flow::default());
     let faults = FaultLine::new(flow.clone(), options.observer.clone());
     let wal = WalOptions {
@@ -159,7 +161,18 @@ pub(crate) fn open(options: NodeOptions) -> Result<Inner, OpenError> {
         unsafe_no_fsync: options.unsafe_no_fsync,
     };
     let (log, recovered) = LogStore::open(&wal, Arc::new(faults.clone()))?;
-    match open_state(&options, &log) {
+    if recovered.identity != options.bootstrap.identity() {
+        // A log that belongs elsewhere must not begin with what the flags say.
+        let identity = recovered.identity;
+        options.bootstrap = Bootstrap::Join { identity };
+    }
+    let opened = open_state(&options, &log).and_then(|state| {
+        if options.force_new_cluster {
+            force::alone(&log, &recovered, &state.machine)?;
+        }
+        Ok(state)
+    });
+    match opened {
         Ok(state) => {
             let member = recovered.identity.member_id;
             let common = Common::of(member, &state, flow, faults);
@@ -290,6 +303,7 @@ fn assemble(
     let (proposals, proposed) = mpsc::channel(BATCHES_MAX);
     let (reads, reading) = mpsc::channel(READ_GROUPS_MAX);
     let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
+    let (changes, changing) = mpsc::channel(CHANGES_MAX);
     let (purges, purging) = watch::channel(None);
     let (scrubbed, scrubbing) = watch::channel(-1);
     let (standing, following) = watch::channel(Standing::default());
@@ -310,6 +324,7 @@ fn assemble(
         peers: Peers {
             identity,
             transport: options.transport.clone(),
+            reads: common.reads.clone(),
             observer: Arc::new(common.faults.clone()),
         },
         config: config(&options),
@@ -329,6 +344,8 @@ fn assemble(
         resubmit: proposals.clone(),
         proposals: proposed,
         reads: reading,
+        view: common.reads.clone(),
+        changes: changing,
         purges: purging,
         standing,
         leadership,
@@ -359,6 +376,7 @@ fn assemble(
             leadership: leading,
             scrubbed: scrubbing,
             defragments,
+            changes,
             nudge,
             threads: Mutex::new(threads),
             stopped: watch::Sender::new(false),

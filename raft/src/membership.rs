@@ -7,7 +7,7 @@ use crate::{
     types::{Node, StoredMembership},
 };
 use std::collections::{BTreeMap, BTreeSet};
-use sternpost_storage::ReadHandle;
+use sternpost_storage::{MemberId, ReadHandle};
 
 /// Founds the cluster if this is a first start that should. Every founding
 /// member writes the same first entry. A crash before it is written leaves a
@@ -35,10 +35,10 @@ pub(crate) async fn found(raft: &Raft, bootstrap: &Bootstrap) -> Result<(), Open
         .map_err(|error| refused(&error))
 }
 
-/// Whether the cluster has removed this member for good, as far as that is
+/// Whether the cluster has removed a member for good, as far as that is
 /// applied here.
-pub(crate) fn is_removed(_reads: &ReadHandle, _member: u64) -> bool {
-    false
+pub(crate) fn is_removed(reads: &ReadHandle, member: u64) -> bool {
+    reads.view().is_removed_member(MemberId(member))
 }
 
 /// The voters that a joint configuration leads to; `None` for a uniform one.

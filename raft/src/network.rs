@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 use sternpost_proto::internal as pb;
+use sternpost_storage::ReadHandle;
 
 /// How long a peer may keep entries without an answer. A slow disk may take
 /// seconds to sync them; a connection that is gone is noticed much earlier, by
@@ -53,6 +54,8 @@ type Answers<'a> =
 pub(crate) struct Peers {
     pub(crate) identity: Identity,
     pub(crate) transport: Arc<dyn Transport>,
+    /// Where members are now: openraft keeps a connection when they move.
+    pub(crate) reads: ReadHandle,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
@@ -81,6 +84,8 @@ impl Peers {
             id,
             purpose,
             channel: self.channel(id, &node.peer_urls, purpose),
+            urls: node.peer_urls.clone(),
+            peers: self.clone(),
             observer: self.observer.clone(),
         }
     }
@@ -108,10 +113,25 @@ pub(crate) struct Peer {
     id: u64,
     purpose: Purpose,
     channel: Arc<dyn PeerChannel>,
+    /// What the channel was made for.
+    urls: Vec<String>,
+    peers: Peers,
     observer: Arc<dyn Observer>,
 }
 
 impl Peer {
+    /// Follows a member that is reached elsewhere now.
+    fn follow(&mut self) {
+        let view = self.peers.reads.view();
+        let known = view.members().iter().find(|(id, _)| id.0 == self.id);
+        if let Some((_, record)) = known
+            && record.peer_urls != self.urls
+        {
+            self.urls.clone_from(&record.peer_urls);
+            self.channel = self.peers.channel(self.id, &self.urls, self.purpose);
+        }
+    }
+
     /// The error as openraft knows it. Whoever can't be reached is not asked
     /// again at once; nor is one that refuses us.
     fn failure(&self, error: &PeerError) -> Failure {
@@ -237,6 +257,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
+        self.follow();
         let last = request.entries.last().map(|entry| entry.log_id);
         let last = last.or(request.prev_log_id);
         let call = self.channel.append_one(request.to_message());
@@ -266,6 +287,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        self.follow();
         match self.purpose {
             Purpose::Control => stream_append_sequential(self, input, option),
             _ => Box::pin(self.open_stream(input)),
@@ -277,6 +299,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        self.follow();
         self.ask_vote(&request, false, &option).await
     }
 
@@ -285,6 +308,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Failure> {
+        self.follow();
         self.ask_vote(&request, true, &option).await
     }
 
@@ -295,6 +319,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        self.follow();
         // A member that can't take it is not asked again at once.
         let failed = |error: String| {
             let error = AnyError::error(format!("member {:x}: snapshot: {error}", self.id));
@@ -318,6 +343,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Failure> {
+        self.follow();
         let call = self.channel.transfer_leader(request.to_message());
         let answer = self
             .within(option.soft_ttl(), RPCTypes::TransferLeader, call)

@@ -5,7 +5,8 @@
 
 use crate::{
     applied::Feed,
-    error::{OpenError, ProposeError, ReadIndexError, TransferError},
+    changer::{ChangeRequest, MembershipChange},
+    error::{MembershipError, OpenError, ProposeError, ReadIndexError, TransferError},
     flow::Flow,
     housekeeper::DefragmentWaiter,
     lanes::Lanes,
@@ -17,7 +18,7 @@ use crate::{
     peer::{Endpoint, PeerService},
     reply::Reply,
     state_machine::Raft,
-    status::Standing,
+    status::{Standing, now_us},
     types::Data,
 };
 use parking_lot::Mutex;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) scrubbed: watch::Receiver<i64>,
     pub(crate) defragments: mpsc::Sender<DefragmentWaiter>,
+    pub(crate) changes: mpsc::Sender<ChangeRequest>,
     pub(crate) nudge: Nudge,
     /// Taken by whoever stops the node.
     pub(crate) threads: Mutex<Option<Threads>>,
@@ -150,6 +152,21 @@ impl RaftNode {
         self.inner.lead().confirm().await
     }
 
+    /// Whether this member leads as the only voter: nobody else can have
+    /// acknowledged anything that is not applied here.
+    pub fn is_alone(&self) -> bool {
+        self.inner.flow.is_sole_leader()
+    }
+
+    /// Whether a quorum has confirmed this leader so lately. What a leader
+    /// promises within an election timeout of that, the next one knows of or
+    /// may still keep. Cheap.
+    pub fn is_confirmed_within(&self, time: Duration) -> bool {
+        let flow = &self.inner.flow;
+        let limit = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        flow.is_sole_leader() || now_us().saturating_sub(flow.confirmed_us()) < limit
+    }
+
     /// Ends what a sole voter may do (reads without a barrier, appends and
     /// applies on the proposing thread) as long as the guard is held. Whoever
     /// is about to add a voter takes it first, and keeps it until the change
@@ -224,6 +241,20 @@ impl RaftNode {
     /// Changes of leadership.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// Changes who belongs to the cluster, if this member leads; the index of
+    /// the entry in the log, which is applied here then. The caller sets the
+    /// deadline; dropping the future leaves the outcome open.
+    pub async fn change_membership(
+        &self,
+        change: MembershipChange,
+    ) -> Result<u64, MembershipError> {
+        let (done, outcome) = oneshot::channel();
+        let request = ChangeRequest { change, done };
+        let sent = self.inner.changes.send(request).await;
+        sent.map_err(|_| MembershipError::Stopped)?;
+        outcome.await.unwrap_or(Err(MembershipError::Stopped))
     }
 
     /// Waits until no row is left that the compact revision, as it is when

@@ -51,6 +51,8 @@ pub struct NodeOptions {
     pub storage: StorageOptions,
     /// For a first start.
     pub bootstrap: Bootstrap,
+    /// etcd's `--force-new-cluster`: a member with data goes on alone.
+    pub force_new_cluster: bool,
     /// etcd's `--heartbeat-interval`.
     pub heartbeat_interval: Duration,
     /// etcd's `--election-timeout`.

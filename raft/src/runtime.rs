@@ -3,6 +3,7 @@
 
 use crate::{
     batcher::Batcher,
+    changer::{ChangeRequest, Changer},
     error::OpenError,
     flow::{FaultLine, Flow},
     forward::{self, Forwarder, Pending},
@@ -29,6 +30,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
+use sternpost_storage::ReadHandle;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -52,6 +54,8 @@ pub(crate) struct Setup {
     /// The way into `proposals`, for what could not be forwarded.
     pub(crate) resubmit: mpsc::Sender<Vec<Data>>,
     pub(crate) reads: mpsc::Receiver<ReadGroup>,
+    pub(crate) view: ReadHandle,
+    pub(crate) changes: mpsc::Receiver<ChangeRequest>,
     pub(crate) purges: watch::Receiver<Option<Purge>>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) leadership: watch::Sender<Leadership>,
@@ -149,6 +153,19 @@ pub(crate) async fn run(
         let _ = raft.shutdown().await;
         return drop(opened.send(Err(error)));
     }
+    tasks.spawn(
+        Changer {
+            member: setup.member,
+            raft: raft.clone(),
+            flow: flow.clone(),
+            log: setup.log.clone(),
+            reads: setup.view,
+            leadership: setup.leadership.subscribe(),
+            requests: setup.changes,
+            stop: stop.clone(),
+        }
+        .run(),
+    );
     tasks.spawn(
         Follow {
             raft: raft.clone(),

@@ -17,11 +17,22 @@ use openraft::{
     metrics::{RaftDataMetrics, RaftServerMetrics},
     type_config::alias::WatchReceiverOf,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 
 type DataMetrics = WatchReceiverOf<TypeConfig, RaftDataMetrics<TypeConfig>>;
 type ServerMetrics = WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
+
+/// Microseconds since this was first asked; never 0.
+pub(crate) fn now_us() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_micros())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
 
 /// What this member is, beside its leadership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,11 +111,12 @@ impl Follow {
         self.flow.set_term(term);
         let sole = is_sole_voter(&server.membership_config, self.member)
             && is_sole_voter(&server.committed_membership_config, self.member);
-        let confirmed = sole
-            || data
-                .last_quorum_acked
-                .as_ref()
-                .is_some_and(|acked| acked.elapsed() < self.lost_after);
+        let acked = data.last_quorum_acked.as_ref();
+        if let Some(acked) = acked.filter(|_| !sole) {
+            let ago = u64::try_from(acked.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.flow.set_confirmed(now_us().saturating_sub(ago));
+        }
+        let confirmed = sole || acked.is_some_and(|acked| acked.elapsed() < self.lost_after);
         let is_leader = server.state == ServerState::Leader;
         let applied_own = data
             .last_applied

@@ -12,6 +12,7 @@ mod lease;
 mod logging;
 mod member;
 mod metrics;
+mod peer;
 mod propose;
 mod read;
 mod serve;

@@ -1,14 +1,31 @@
 //! What the parts of a running member share, and the tasks that run as long
 //! as it does.
 
+mod change;
+mod contact;
 mod leadership;
+mod probe;
+mod promote;
 mod publish;
+mod standing;
 
+pub use change::Change;
+pub use contact::Contacts;
 pub use leadership::LeadershipView;
+pub use probe::Probes;
+pub use standing::Standing;
 
 use crate::{
-    alarms::Quota, api::OpenStreams, compactor, config::Config, lease::Leases, metrics::Metrics,
-    propose::RequestIds, read::ReadPool,
+    alarms::Quota,
+    api::OpenStreams,
+    compactor,
+    config::Config,
+    layers::Gate,
+    lease::Leases,
+    metrics::Metrics,
+    peer::{self, LeaderLink},
+    propose::RequestIds,
+    read::ReadPool,
 };
 use futures_util::FutureExt as _;
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -19,6 +36,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub const ETCD_VERSION: &str = "3.7.1";
 /// The version of the whole cluster: major and minor count.
 pub const CLUSTER_VERSION: &str = "3.7.0";
+
+impl Gate for Member {
+    fn is_learner(&self) -> bool {
+        self.standing.is_learner()
+    }
+
+    fn has_leader(&self) -> bool {
+        self.leadership.has_leader()
+    }
+
+    fn absence(&self) -> CancellationToken {
+        self.leadership.absence()
+    }
+}
 
 /// A running member. One per process.
 pub struct Member {
@@ -32,6 +63,14 @@ pub struct Member {
     pub identity: Identity,
     /// Who leads, at hand without a lock across an await.
     pub leadership: LeadershipView,
+    /// What this member is in the cluster.
+    pub standing: Arc<Standing>,
+    /// Whom the leader hears.
+    pub contacts: Contacts,
+    /// Who answers probes.
+    pub probes: Probes,
+    /// The way to the leader.
+    pub leader_link: LeaderLink,
     /// The limit on `dbSize`.
     pub quota: Quota,
     /// The lease clock.
@@ -50,10 +89,20 @@ pub struct Member {
 impl Member {
     /// Puts a member together around an open node and starts its tasks on the
     /// runtime this is called from.
-    pub fn start(config: Config, node: RaftNode, metrics: Metrics) -> Arc<Self> {
+    pub fn start(
+        config: Config,
+        node: RaftNode,
+        metrics: Metrics,
+        standing: Arc<Standing>,
+    ) -> Arc<Self> {
         let identity = node.identity();
+        let transport = peer::transport(&config, &metrics);
         let member = Arc::new(Self {
             identity,
+            standing,
+            contacts: Contacts::new(identity.member_id),
+            probes: Probes::default(),
+            leader_link: LeaderLink::new(identity, transport),
             leadership: LeadershipView::new(identity.member_id, node.leadership()),
             quota: Quota::new(config.effective_quota_bytes()),
             leases: Leases::new(&config),
@@ -67,7 +116,12 @@ impl Member {
             node,
             metrics,
         });
+        member.look_at_standing();
         member.spawn(leadership::follow(member.clone()));
+        member.spawn(leadership::watch_absence(member.clone()));
+        member.spawn(contact::run(member.clone()));
+        member.spawn(probe::run(member.clone()));
+        member.spawn(promote::run(member.clone()));
         member.spawn(crate::lease::run(member.clone()));
         member.spawn(compactor::run(member.clone()));
         member.spawn(publish::run(member.clone()));

@@ -4,7 +4,6 @@
 use crate::{
     api::{status::ApiError, validate},
     member::Member,
-    metrics::Metrics,
 };
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 use sternpost_proto::etcdserverpb::{self as pb, range_request::SortTarget, request_op::Request};
@@ -18,7 +17,10 @@ use tokio::{
 
 /// Keys that are read on the RPC thread: about as long as the answer takes to
 /// encode and send.
-const INLINE_KEYS_MAX: i64 = 64;
+const INLINE_KEYS_MAX: u64 = 64;
+/// A range that may be longer is taken to be as long as it may be; the keys of
+/// a shorter one are counted, since most of those are short indeed.
+const COUNTED_KEYS_MAX: u64 = 4096;
 /// What all long reads together may hold, as estimated before they start.
 const POOL_BYTES_MAX: u64 = 256 << 20;
 /// The unit in which those bytes are handed out.
@@ -125,6 +127,9 @@ fn units(bytes: u64) -> u32 {
     u32::try_from(units).unwrap_or(u32::MAX)
 }
 
+/// What a read comes to, with the bytes it takes.
+type Read<T> = Result<(T, u64), ApiError>;
+
 /// How much a read may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
@@ -171,50 +176,47 @@ impl Member {
         error.into()
     }
 
+    /// A learner answers serializable reads alone.
+    pub fn check_learner(&self, request: &pb::RangeRequest) -> Result<(), ApiError> {
+        if !request.serializable && self.standing.is_learner() {
+            return Err(ApiError::NotSupportedForLearner);
+        }
+        Ok(())
+    }
+
     /// Answers a checked range; its header is unset. With it comes the
     /// revision of the view that was read.
     pub async fn range(
         &self,
         request: pb::RangeRequest,
     ) -> Result<(pb::RangeResponse, i64), ApiError> {
-        let finish = |answer, revision| ((answer, revision), 0);
-        let (answered, _) = self.range_with(request, finish).await?;
+        let read = |view: &ReadView, request: &_| Ok(((view.range(request)?, view.revision()), 0));
+        let (answered, _) = self.range_with(request, read).await?;
         Ok(answered)
     }
 
-    /// The same, finished where it was read. `finish` says how many bytes its
-    /// result takes; a long one stays charged to the pool as long as what is
-    /// returned beside it lives.
+    /// The same by `read`, which also says how many bytes its result takes: a
+    /// long one stays charged to the pool as long as what is returned beside
+    /// it lives.
     pub async fn range_with<T: Send + 'static>(
         &self,
         request: pb::RangeRequest,
-        finish: impl FnOnce(pb::RangeResponse, i64) -> (T, u64) + Send + 'static,
+        read: impl FnOnce(&ReadView, &pb::RangeRequest) -> Read<T> + Send + 'static,
     ) -> Result<(T, Option<Held>), ApiError> {
         if !request.serializable {
             self.read_index().await?;
         }
-        let bytes = {
-            let view = self.node.reads().view();
-            match range_weight(&view, &request)? {
-                Weight::Inline => {
-                    let (answer, revision) = timed_range(&self.metrics, &view, &request)?;
-                    return Ok((finish(answer, revision).0, None));
-                }
-                Weight::Keys(keys) => keys.saturating_mul(self.bytes_per_key(&view)),
-            }
-        };
-        // The view is taken when the read begins: one that waits pins nothing.
-        let reads = self.node.reads().clone();
+        let view = self.node.reads().view();
+        let weight = range_weight(&view, &request)?;
         let metrics = self.metrics.clone();
-        let read = move || match timed_range(&metrics, &reads.view(), &request) {
-            Ok((answer, revision)) => {
-                let (result, bytes) = finish(answer, revision);
-                (Ok(result), bytes)
-            }
-            Err(error) => (Err(error), 0),
+        let read = move |view: &ReadView| {
+            let started = std::time::Instant::now();
+            let result = read(view, &request);
+            let duration = &metrics.server.range_duration;
+            duration.observe(result.is_ok(), started.elapsed());
+            result
         };
-        let (result, held) = Box::pin(self.pool.run_held(bytes, read)).await?;
-        Ok((result?, Some(held)))
+        self.read_by_weight(view, weight, read).await
     }
 
     /// Answers a checked transaction of ranges only; its header is unset.
@@ -222,45 +224,55 @@ impl Member {
         &self,
         request: pb::TxnRequest,
     ) -> Result<(pb::TxnResponse, i64), ApiError> {
+        let read =
+            |view: &ReadView, request: &_| Ok(((view.read_txn(request)?, view.revision()), 0));
+        let (answered, _) = self.read_txn_with(request, read).await?;
+        Ok(answered)
+    }
+
+    /// The same by `read`, as in [`Member::range_with`].
+    pub async fn read_txn_with<T: Send + 'static>(
+        &self,
+        request: pb::TxnRequest,
+        read: impl FnOnce(&ReadView, &pb::TxnRequest) -> Read<T> + Send + 'static,
+    ) -> Result<(T, Option<Held>), ApiError> {
         if !is_serializable(&request) {
             self.read_index().await?;
         }
-        let bytes = {
-            let view = self.node.reads().view();
-            match txn_weight(&view, &request)? {
-                Weight::Inline => return read_txn_in(&view, &request),
-                Weight::Keys(keys) => keys.saturating_mul(self.bytes_per_key(&view)),
-            }
+        let view = self.node.reads().view();
+        let weight = txn_weight(&view, &request)?;
+        let read = move |view: &ReadView| read(view, &request);
+        self.read_by_weight(view, weight, read).await
+    }
+
+    async fn read_by_weight<T: Send + 'static>(
+        &self,
+        view: Arc<ReadView>,
+        weight: Weight,
+        read: impl FnOnce(&ReadView) -> Read<T> + Send + 'static,
+    ) -> Result<(T, Option<Held>), ApiError> {
+        let Weight::Keys(keys) = weight else {
+            let (result, _) = read(&view)?;
+            return Ok((result, None));
         };
+        // A new one is taken when the read begins: one that waits pins nothing.
+        drop(view);
+        let bytes = keys.saturating_mul(self.bytes_per_key());
         let reads = self.node.reads().clone();
-        let read = move || read_txn_in(&reads.view(), &request);
-        Box::pin(self.pool.run(bytes, read)).await?
+        let read = move || match read(&reads.view()) {
+            Ok((result, bytes)) => (Ok(result), bytes),
+            Err(error) => (Err(error), 0),
+        };
+        let (result, held) = Box::pin(self.pool.run_held(bytes, read)).await?;
+        Ok((result?, Some(held)))
     }
 
     /// What a key and its value take on average, roughly.
-    fn bytes_per_key(&self, view: &ReadView) -> u64 {
-        let keys = u64::try_from(view.keys_total()).unwrap_or(0).max(1);
-        (self.node.reads().sizes().current_copy_bytes / keys).max(KEY_BYTES_MIN)
+    fn bytes_per_key(&self) -> u64 {
+        let reads = self.node.reads();
+        let keys = u64::try_from(reads.view().keys_total()).unwrap_or(0).max(1);
+        (reads.sizes().current_copy_bytes / keys).max(KEY_BYTES_MIN)
     }
-}
-
-fn timed_range(
-    metrics: &Metrics,
-    view: &ReadView,
-    request: &pb::RangeRequest,
-) -> Result<(pb::RangeResponse, i64), ApiError> {
-    let started = std::time::Instant::now();
-    let answer = view.range(request);
-    let duration = &metrics.server.range_duration;
-    duration.observe(answer.is_ok(), started.elapsed());
-    Ok((answer?, view.revision()))
-}
-
-fn read_txn_in(
-    view: &ReadView,
-    request: &pb::TxnRequest,
-) -> Result<(pb::TxnResponse, i64), ApiError> {
-    Ok((view.read_txn(request)?, view.revision()))
 }
 
 /// Point reads, counts and small ranges of the newest revision are short.
@@ -272,19 +284,17 @@ fn range_weight(view: &ReadView, request: &pb::RangeRequest) -> Result<Weight, A
         && request.sort_order() != pb::range_request::SortOrder::Descend
         && !validate::has_revision_filter(request);
     let is_newest = request.revision <= 0 || request.revision == view.revision();
-    if limit_counts && is_newest && (1..=INLINE_KEYS_MAX).contains(&request.limit) {
-        return Ok(Weight::Inline);
-    }
-    let count = view.count(&request.key, &request.range_end)?;
-    if is_newest && count <= INLINE_KEYS_MAX {
-        return Ok(Weight::Inline);
-    }
-    let keys = if limit_counts && request.limit > 0 {
-        count.min(request.limit)
-    } else {
-        count
+    let keys_at_most = view.count_at_most(&request.key, &request.range_end);
+    let keys = match u64::try_from(request.limit) {
+        Ok(limit) if limit_counts && limit > 0 => keys_at_most.min(limit),
+        // Near enough.
+        _ if keys_at_most > COUNTED_KEYS_MAX => keys_at_most,
+        _ => u64::try_from(view.count(&request.key, &request.range_end)?).unwrap_or(0),
     };
-    Ok(Weight::Keys(u64::try_from(keys).unwrap_or(0)))
+    if is_newest && keys <= INLINE_KEYS_MAX {
+        return Ok(Weight::Inline);
+    }
+    Ok(Weight::Keys(keys))
 }
 
 /// A transaction weighs what its ranges weigh together.

@@ -9,7 +9,10 @@ use crate::{
 };
 use bytes::Bytes;
 use prost::Message as _;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use sternpost_proto::{
     etcdserverpb as pb,
     internal::{MemberRecord, StoredMembership},
@@ -24,6 +27,8 @@ pub(crate) struct ClusterState {
     pub members: Arc<Vec<(MemberId, MemberRecord)>>,
     /// What members said of themselves, by ID.
     pub attributes: Arc<BTreeMap<MemberId, MemberRecord>>,
+    /// Members that were removed, for good.
+    pub removed: Arc<BTreeSet<MemberId>>,
     pub version: Option<Arc<str>>,
     /// `internal::StoredMembership` as the log brought it.
     pub membership: Option<Bytes>,
@@ -35,6 +40,7 @@ impl ClusterState {
         let mut state = Self {
             alarms: Arc::new(load_alarms(read)?),
             attributes: Arc::new(load_attributes(read)?),
+            removed: Arc::new(load_removed(read)?),
             membership: get_owned(read, Family::Meta, meta::MEMBERSHIP)?.map(Bytes::from),
             ..Self::default()
         };
@@ -107,7 +113,16 @@ fn load_attributes(read: &dyn Read) -> Result<BTreeMap<MemberId, MemberRecord>, 
     each(read, meta::ATTRIBUTES, &mut |key, row| {
         let record = MemberRecord::decode(row)
             .map_err(|error| corrupt(Family::Meta, key, &error.to_string()))?;
-        all.insert(meta::decode_attributes(key)?, record);
+        all.insert(meta::decode_member(key)?, record);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn load_removed(read: &dyn Read) -> Result<BTreeSet<MemberId>, Fault> {
+    let mut all = BTreeSet::new();
+    each(read, meta::REMOVED, &mut |key, _| {
+        all.insert(meta::decode_member(key)?);
         Ok(())
     })?;
     Ok(all)

@@ -33,7 +33,7 @@ pub use error::{Fault, ReadError, Rejection};
 pub use event::{Change, Event, RevisionEvents};
 pub use ids::{LeaseId, LogMark, MemberId, Revision};
 pub use options::{Durability, StorageOptions};
-pub use read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadHandle, ReadView, Sizes};
+pub use read::{HashKv, HashTask, LeaseInfo, RangeCursor, ReadHandle, ReadView, Sizes, WireAnswer};
 #[cfg(feature = "rocksdb")]
 pub use snapshot::{Checkpoint, SnapshotFile, SnapshotState};
 pub use state_machine::{AppliedBatch, Flusher, OldStore, ScrubProgress, StateMachine};

@@ -6,7 +6,7 @@
 
 use super::stats::Latencies;
 use crate::client::Client;
-use crate::target::Target;
+use crate::target::{Kind, Target};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -35,6 +35,8 @@ struct Shared {
     /// Number and latency of answered puts, in the order of the answers.
     answered: Mutex<Vec<(u64, Duration)>>,
     failed: Mutex<Option<String>>,
+    /// A put that fails is sent again, and its latency goes on.
+    retries: bool,
 }
 
 impl Paced {
@@ -44,7 +46,11 @@ impl Paced {
         for _ in 0..CONNECTIONS {
             connections.push(target.client().await);
         }
-        let shared = Arc::new(Shared::default());
+        // The reference gives up puts that it keeps waiting for long.
+        let shared = Arc::new(Shared {
+            retries: target.kind() == Kind::Etcd,
+            ..Shared::default()
+        });
         let start = Instant::now();
         let runtime = tokio::runtime::Handle::current();
         let sender = Arc::clone(&shared);
@@ -148,14 +154,13 @@ async fn put(
     due: Instant,
     shared: Arc<Shared>,
 ) {
-    match client.kv.put(request).await {
-        Ok(_) => {
-            let mut answered = shared.answered.lock().expect("no holder panics");
-            answered.push((number, due.elapsed()));
-        }
-        Err(status) => {
-            let mut failed = shared.failed.lock().expect("no holder panics");
-            failed.get_or_insert_with(|| format!("put {number}: {status}"));
+    while let Err(status) = client.kv.put(request.clone()).await {
+        let failed = format!("put {number}: {status}");
+        if !shared.retries || due.elapsed() > ANSWER_LIMIT {
+            *shared.failed.lock().expect("no holder panics") = Some(failed);
+            return;
         }
     }
+    let mut answered = shared.answered.lock().expect("no holder panics");
+    answered.push((number, due.elapsed()));
 }

@@ -51,8 +51,10 @@ impl GrpcTransport {
     }
 }
 
-impl Transport for GrpcTransport {
-    fn channel(&self, route: Route) -> Arc<dyn PeerChannel> {
+impl GrpcTransport {
+    /// A connection to the member that listens at `urls`, for any service. It
+    /// lives on the runtime that this is called from.
+    pub fn connection(&self, urls: &[String]) -> Channel {
         // The name is not resolved: `dial` knows where to connect.
         let endpoint = Endpoint::from_static("http://member.sternpost")
             .connect_timeout(self.silence_max)
@@ -61,9 +63,9 @@ impl Transport for GrpcTransport {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        let (dial, urls) = (self.dial.clone(), Arc::new(route.urls.clone()));
+        let (dial, urls) = (self.dial.clone(), Arc::new(urls.to_vec()));
         let attempts = Arc::new(AtomicUsize::new(0));
-        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+        endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let (dial, urls, attempts) = (dial.clone(), urls.clone(), attempts.clone());
             async move {
                 if urls.is_empty() {
@@ -73,8 +75,13 @@ impl Transport for GrpcTransport {
                 let connection = dial.dial(&urls[attempt % urls.len()]).await?;
                 Ok(TokioIo::new(connection))
             }
-        }));
-        let client = PeerClient::new(channel)
+        }))
+    }
+}
+
+impl Transport for GrpcTransport {
+    fn channel(&self, route: Route) -> Arc<dyn PeerChannel> {
+        let client = PeerClient::new(self.connection(&route.urls))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Arc::new(GrpcChannel { client, route })

@@ -202,9 +202,15 @@ impl Writer {
         }
     }
 
+    /// Whether it is time for a spare. The first half of a segment is time for
+    /// an old one to be given back, which is cheaper than making one.
+    fn wants_spare(&self) -> bool {
+        self.spare.is_none() && self.active.room() < self.segment_bytes / 2
+    }
+
     /// What there is to do while nothing is queued; when to come back for it.
     fn idle(&mut self) -> Option<Instant> {
-        if self.spare.is_some() || self.shared.inner.lock().urgent {
+        if !self.wants_spare() || self.shared.inner.lock().urgent {
             return None;
         }
         if self.spare_retry.is_none_or(|due| due <= Instant::now()) {
@@ -226,8 +232,8 @@ impl Writer {
     /// Writes what is queued on the caller's thread, if that is done in one
     /// go; otherwise false, and it is left to the writer thread.
     pub fn turn_here(&mut self) -> bool {
-        // Without a spare, the thread has to make one.
-        if !self.batch.ops.is_empty() || self.spare.is_none() {
+        // The thread has to make a spare.
+        if !self.batch.ops.is_empty() || self.wants_spare() {
             return false;
         }
         let inner = self.shared.inner.lock();

@@ -209,6 +209,7 @@ impl Cluster {
         NodeOptions {
             wal_dir: dir.join("wal"),
             storage: StorageOptions::at(dir.join("state")),
+            force_new_cluster: false,
             bootstrap: Bootstrap::New {
                 identity: Identity {
                     member_id: member,

@@ -59,6 +59,7 @@ pub fn options(dir: &Path) -> NodeOptions {
     NodeOptions {
         wal_dir: dir.join("wal"),
         storage: StorageOptions::at(dir.join("db")),
+        force_new_cluster: false,
         bootstrap: Bootstrap::New {
             identity: identity(),
             members: vec![member(1)],

@@ -17,9 +17,10 @@ enum Fault {
     Heal,
     Transfer,
     Stop,
+    Change,
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 20] = [
     Fault::Crash,
     Fault::Crash,
     Fault::CrashMost,
@@ -36,6 +37,10 @@ const FAULTS: [Fault; 16] = [
     Fault::Transfer,
     Fault::Transfer,
     Fault::Stop,
+    Fault::Change,
+    Fault::Change,
+    Fault::Change,
+    Fault::Change,
 ];
 
 impl World {
@@ -127,6 +132,7 @@ impl World {
                 }
             }
             Fault::Stop => self.stop(target),
+            Fault::Change => self.change_members(target),
         }
     }
 

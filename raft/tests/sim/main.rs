@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chance;
+mod churn;
 mod clients;
 mod faults;
 #[path = "../support/forgetful.rs"]

@@ -12,7 +12,10 @@ use openraft::RaftLogReader as _;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use sternpost_proto::internal::Node;
@@ -34,11 +37,18 @@ const PURGE_ENTRIES_MIN: u64 = 8;
 
 /// What a member has said of itself, and must not.
 #[derive(Default)]
-struct Faults(Mutex<Vec<String>>);
+struct Faults {
+    texts: Mutex<Vec<String>>,
+    removed: AtomicBool,
+}
 
 impl Observer for Faults {
     fn fatal(&self, text: &str) {
-        self.0.lock().push(text.to_owned());
+        self.texts.lock().push(text.to_owned());
+    }
+
+    fn removed(&self) {
+        self.removed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -113,6 +123,7 @@ impl Member {
             wal_dir: "memory/wal".into(),
             storage: StorageOptions::at("memory/state"),
             bootstrap: self.bootstrap.clone(),
+            force_new_cluster: false,
             heartbeat_interval: Duration::from_millis(plan.heartbeat_ms),
             election_timeout: Duration::from_millis(plan.election_ms),
             snapshot_entries: plan.snapshot_entries,
@@ -236,7 +247,12 @@ impl Member {
 
     /// What it has reported as fatal.
     pub fn faults(&self) -> Vec<String> {
-        self.faults.0.lock().clone()
+        self.faults.texts.lock().clone()
+    }
+
+    /// Whether another member has said that it is removed.
+    pub fn was_told_of_removal(&self) -> bool {
+        self.faults.removed.load(Ordering::Relaxed)
     }
 
     /// Whether its disk holds this entry for good, as far as can be told.

@@ -31,6 +31,10 @@ pub struct World {
     pub quiet: bool,
     /// When members that are down start again.
     pub starts: BTreeMap<u64, u64>,
+    /// When members that were removed end at the latest.
+    pub removals: BTreeMap<u64, u64>,
+    pub highest_id: u64,
+    pub is_calm: bool,
     /// Members that end in good order, and until when they may.
     pub stopping: BTreeMap<u64, u64>,
     pub next_fault_at: u64,
@@ -38,7 +42,7 @@ pub struct World {
     pub linearizable: Linearizable,
     pub acknowledged: Acknowledged,
     leaders: Leaders,
-    committed: Committed,
+    pub committed: Committed,
     digests: Digests,
     history: History,
     revisions: Revisions,
@@ -79,6 +83,9 @@ impl World {
             quiet: false,
             starts: founders.iter().map(|id| (*id, 0)).collect(),
             stopping: BTreeMap::new(),
+            removals: BTreeMap::new(),
+            highest_id: plan.members,
+            is_calm: false,
             next_fault_at: plan.faults_every,
             answers: 0,
             linearizable: Linearizable::default(),
@@ -148,6 +155,7 @@ impl World {
             twice: 0,
             breaks: 0,
         });
+        self.is_calm = true;
         self.plan.crash_at_votes = 0;
         self.plan.disk.calm.store(true, Ordering::Relaxed);
         for member in self.members.values_mut() {
@@ -243,7 +251,14 @@ impl World {
         self.finish_stopping();
         self.hear()?;
         self.look()?;
+        self.follow_membership()?;
         self.serve_clients()
+    }
+
+    /// The speed of one clock, in thousandths of the world's.
+    pub fn clock_rate(&mut self) -> u64 {
+        let skew = self.plan.skew;
+        self.chance.between(1000 - skew, 1000 + skew + 1)
     }
 
     /// What has been said on the network.
@@ -268,7 +283,9 @@ impl World {
     fn lead(&mut self, member: u64, term: u64) -> Checked {
         if self.leaders.leads(member, term)? {
             self.note(format_args!("member {member} leads term {term}"));
-            completeness::check(&self.members[&member], term, &self.committed)?;
+            if let Some(member) = self.members.get(&member) {
+                completeness::check(member, term, &self.committed)?;
+            }
         }
         Ok(())
     }

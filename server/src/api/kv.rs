@@ -1,18 +1,24 @@
 //! KV: ranges, puts, deletes, transactions, compactions.
 
 use super::{
-    range_pieces,
+    framed::{self, Pieces},
     range_stream::{self, RangeStream},
     status::ApiError,
     validate,
 };
-use crate::{alarms, layers::Framed, member::Member, metrics::RequestKind, read};
+use crate::{
+    alarms,
+    layers::Framed,
+    member::Member,
+    metrics::RequestKind,
+    read::{self, Held},
+};
 use std::{sync::Arc, time::Instant};
 use sternpost_proto::{
     etcdserverpb::{self as pb, kv_server::Kv, request_op, response_op},
     internal::command::Verb,
 };
-use sternpost_storage::Response as Answer;
+use sternpost_storage::{ReadView, Response as Answer};
 use tonic::{Request, Response, Status};
 
 /// The service.
@@ -27,6 +33,7 @@ impl Kv for KvService {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
+        self.0.check_learner(&request)?;
         validate::range(&request)?;
         let answer = self.0.measured(
             RequestKind::Range,
@@ -87,21 +94,14 @@ impl Kv for KvService {
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
-        let cost = alarms::txn_cost(&request);
-        self.0.check_quota(cost).await?;
-        validate::txn(&request, self.0.config.max_txn_ops)?;
+        let cost = self.admit_txn(&request).await?;
         let answer = if read::is_read_only(&request) {
-            self.0.measured(
-                RequestKind::ReadonlyTxn,
-                Instant::now(),
-                self.read_txn_checked(request).await,
-            )?
+            let started = Instant::now();
+            let answered = self.read_txn_checked(request).await;
+            self.0
+                .measured(RequestKind::ReadonlyTxn, started, answered)?
         } else {
-            self.0.measured(
-                RequestKind::Txn,
-                Instant::now(),
-                self.txn_checked(request, cost).await,
-            )?
+            self.txn_measured(request, cost).await?
         };
         self.0.count_txn(&answer);
         Ok(Response::new(answer))
@@ -121,26 +121,68 @@ impl Kv for KvService {
 }
 
 impl KvService {
-    /// A range whose answer is encoded already; a long one where it was read,
-    /// and charged to the pool until it is sent.
+    /// A range whose answer is encoded where it was read, and charged to the
+    /// pool until it is sent.
     pub async fn range_framed(&self, request: Request<pb::RangeRequest>) -> Result<Framed, Status> {
         let request = request.into_inner();
+        self.0.check_learner(&request)?;
         validate::range(&request)?;
         let started = Instant::now();
         let member = self.0.clone();
-        let finish = move |mut answer: pb::RangeResponse, revision| {
-            answer.header = Some(member.header(revision));
-            let pieces = range_pieces::encode(answer);
-            let bytes = pieces.as_ref().map_or(0, |pieces| {
-                pieces.iter().map(|piece| piece.len() as u64).sum()
-            });
-            (pieces, bytes)
+        let read = move |view: &ReadView, request: &pb::RangeRequest| {
+            let pieces = framed::range(&member, view, request)?;
+            let bytes = framed::bytes(&pieces);
+            Ok((pieces, bytes))
         };
-        let ranged = self.0.range_with(request, finish).await;
+        let ranged = self.0.range_with(request, read).await;
         let (pieces, held) = self.0.measured(RequestKind::Range, started, ranged)?;
         self.0.metrics.mvcc.range_total.inc();
-        let held = held.map(|held| Box::new(held) as Box<dyn Send + Sync>);
-        Ok(Framed::new(pieces?, held))
+        sent(pieces, held)
+    }
+
+    /// A transaction; the same for one that only reads.
+    pub async fn txn_framed(&self, request: Request<pb::TxnRequest>) -> Result<Framed, Status> {
+        let request = request.into_inner();
+        let cost = self.admit_txn(&request).await?;
+        if !read::is_read_only(&request) {
+            let answer = self.txn_measured(request, cost).await?;
+            self.0.count_txn(&answer);
+            return Framed::of(&answer);
+        }
+        let started = Instant::now();
+        let member = self.0.clone();
+        let read = move |view: &ReadView, request: &pb::TxnRequest| {
+            let (pieces, ranges) = framed::read_txn(&member, view, request)?;
+            let bytes = framed::bytes(&pieces);
+            Ok(((pieces, ranges), bytes))
+        };
+        let answered = self.0.read_txn_with(request, read).await;
+        let ((pieces, ranges), held) =
+            self.0
+                .measured(RequestKind::ReadonlyTxn, started, answered)?;
+        self.0.count_done(&Done {
+            ranges: ranges as u64,
+            ..Done::default()
+        });
+        sent(pieces, held)
+    }
+
+    /// What comes before a transaction; its cost for the quota.
+    async fn admit_txn(&self, request: &pb::TxnRequest) -> Result<u64, Status> {
+        let cost = alarms::txn_cost(request);
+        self.0.check_quota(cost).await?;
+        validate::txn(request, self.0.config.max_txn_ops)?;
+        Ok(cost)
+    }
+
+    async fn txn_measured(
+        &self,
+        request: pb::TxnRequest,
+        cost: u64,
+    ) -> Result<pb::TxnResponse, ApiError> {
+        let started = Instant::now();
+        let answered = self.txn_checked(request, cost).await;
+        self.0.measured(RequestKind::Txn, started, answered)
     }
 
     async fn range_checked(
@@ -247,6 +289,10 @@ impl Member {
     fn count_txn(&self, answer: &pb::TxnResponse) {
         let mut done = Done::default();
         done.count(answer);
+        self.count_done(&done);
+    }
+
+    fn count_done(&self, done: &Done) {
         let metrics = &self.metrics.mvcc;
         metrics.range_total.inc_by(done.ranges);
         metrics.put_total.inc_by(done.puts);
@@ -255,6 +301,12 @@ impl Member {
             metrics.txn_total.inc();
         }
     }
+}
+
+/// An encoded answer, held until it is sent.
+fn sent(pieces: Pieces, held: Option<Held>) -> Result<Framed, Status> {
+    let held = held.map(|held| Box::new(held) as Box<dyn Send + Sync>);
+    Ok(Framed::new(pieces?, held))
 }
 
 /// The operations that a transaction carried out.

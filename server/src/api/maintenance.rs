@@ -14,6 +14,7 @@ use sternpost_proto::{
     },
     internal::{AlarmChange, command::Verb},
 };
+use sternpost_raft::TransferError;
 use sternpost_storage::{HashKv, MemberId, ReadError, Response as Answer};
 use tonic::{Request, Response, Status};
 
@@ -108,7 +109,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        self.move_leader_to(request.into_inner().target_id)?;
+        self.move_leader_to(request.into_inner().target_id).await?;
         Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 
@@ -298,23 +299,31 @@ impl MaintenanceService {
         })
     }
 
-    /// Leadership stays where it is unless it is to go to another member,
-    /// which is for a cluster to come.
-    fn move_leader_to(&self, target: u64) -> Result<(), Status> {
+    /// Hands the lead to another voter, and waits until it leads.
+    async fn move_leader_to(&self, target: u64) -> Result<(), ApiError> {
         let own = self.0.identity.member_id;
         if self.0.leadership.now().leader != Some(own) {
-            return Err(ApiError::NotLeader.into());
+            return Err(ApiError::NotLeader);
         }
         let view = self.0.node.reads().view();
         let member = view
             .members()
             .iter()
             .find(|(id, _)| *id == MemberId(target));
-        match member {
-            None => Err(ApiError::BadLeaderTransferee.into()),
-            Some((_, record)) if record.is_learner => Err(ApiError::BadLeaderTransferee.into()),
-            Some(_) if target == own => Ok(()),
-            Some(_) => Err(status::not_built("Maintenance.MoveLeader")),
+        if member.is_none_or(|(_, record)| record.is_learner) {
+            return Err(ApiError::BadLeaderTransferee);
+        }
+        drop(view);
+        tracing::info!(to = format!("{target:x}"), "leadership transfer starting");
+        match self.0.node.transfer_leader(target).await {
+            Ok(()) => {
+                tracing::info!(to = format!("{target:x}"), "leadership transfer finished");
+                Ok(())
+            }
+            Err(TransferError::NotLeader) => Err(ApiError::NotLeader),
+            Err(TransferError::NotVoter) => Err(ApiError::BadLeaderTransferee),
+            Err(TransferError::TimedOut) => Err(ApiError::TimeoutLeaderTransfer),
+            Err(TransferError::Stopped) => Err(ApiError::Stopped),
         }
     }
 

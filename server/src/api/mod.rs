@@ -4,13 +4,13 @@
 mod auth;
 mod cluster;
 mod election;
+mod framed;
 mod header;
 mod keep_alive;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
-mod range_pieces;
 mod range_stream;
 pub mod status;
 pub mod validate;
@@ -83,7 +83,11 @@ pub fn direct(member: &Arc<Member>) -> Direct {
     });
     let direct = method!(direct, "/etcdserverpb.KV/Put", put);
     let direct = method!(direct, "/etcdserverpb.KV/DeleteRange", delete_range);
-    let direct = method!(direct, "/etcdserverpb.KV/Txn", txn);
+    let txns = kv.clone();
+    let direct = direct.with_framed("/etcdserverpb.KV/Txn", move |request| {
+        let kv = txns.clone();
+        async move { kv.txn_framed(request).await }
+    });
     let member = member.clone();
     direct.with_dialogue(
         "/etcdserverpb.Lease/LeaseKeepAlive",

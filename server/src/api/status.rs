@@ -17,7 +17,6 @@ macro_rules! errors {
 
         impl ApiError {
             /// Every error there is.
-            #[cfg(test)]
             const ALL: &'static [Self] = &[$(Self::$name),+];
 
             /// The code on the wire.
@@ -115,6 +114,16 @@ errors! {
     UnknownAlarmType = InvalidArgument, "etcdserver: unknown alarm type";
     StorageFault = Internal, "etcdserver: stored data can't be read, see this member's log";
     UnexpectedAnswer = Internal, "etcdserver: the answer does not belong to the request";
+}
+
+impl ApiError {
+    /// The error that another member has answered with, if it is one of these.
+    pub fn of(status: &Status) -> Option<Self> {
+        let known = Self::ALL.iter().copied();
+        known
+            .into_iter()
+            .find(|error| (error.code(), error.text()) == (status.code(), status.message()))
+    }
 }
 
 /// Why a watch is refused: etcd says so in `cancel_reason`, not in a status.

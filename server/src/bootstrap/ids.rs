@@ -20,6 +20,12 @@ pub fn member_id(peer_urls: &[String], token: &str) -> u64 {
     first_eight(hash)
 }
 
+/// The ID of a member that is added at a time, in seconds since 1970, from its
+/// peer URLs, sorted.
+pub fn added_member_id(peer_urls: &[String], unix_secs: u64) -> u64 {
+    member_id(peer_urls, &unix_secs.to_string())
+}
+
 /// The cluster's ID, from its members'.
 pub fn cluster_id(member_ids: &[u64]) -> u64 {
     let mut sorted = member_ids.to_vec();

@@ -1,8 +1,11 @@
 //! What the node's threads report: into the metrics, and in the last case
 //! into the log before the process ends.
 
-use crate::{logging, metrics::Metrics};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use crate::{logging, member::Standing, metrics::Metrics};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use sternpost_raft::Observer;
 
 /// The exit code of a process that can't go on.
@@ -12,14 +15,17 @@ const EXIT_FATAL: i32 = 1;
 pub struct Reporter {
     metrics: Metrics,
     apply_warning: Duration,
+    standing: Arc<Standing>,
 }
 
 impl Reporter {
-    /// Warns about applies slower than `apply_warning`.
-    pub fn new(metrics: Metrics, apply_warning: Duration) -> Self {
+    /// Warns about applies slower than `apply_warning`; notes in `standing`
+    /// that the others have removed this member.
+    pub fn new(metrics: Metrics, apply_warning: Duration, standing: Arc<Standing>) -> Self {
         Self {
             metrics,
             apply_warning,
+            standing,
         }
     }
 }
@@ -69,6 +75,10 @@ impl Observer for Reporter {
             .mvcc
             .compaction_last
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    fn removed(&self) {
+        self.standing.set_removed();
     }
 
     fn fatal(&self, text: &str) {

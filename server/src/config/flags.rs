@@ -406,11 +406,13 @@ flags! {
     /// Defragment at start if that frees so many megabytes.
     bootstrap_defrag_threshold_megabytes: u64 as Uint = "0" => Moot;
     /// Learners a cluster may have.
-    max_learners: u64 as Uint = "1" => Later;
+    max_learners: u64 as Uint = "1" => Built;
+    /// Learners get their vote by themselves once they have caught up. Not in etcd.
+    sternpost_promote_learners: bool as Bool = "false" => Built;
 
     Unsafe:
     /// Make this member a cluster of its own, with its data.
-    force_new_cluster: bool as Bool = "false" => Refused;
+    force_new_cluster: bool as Bool = "false" => Built;
     /// Never wait for the disk; a power cut then loses data.
     unsafe_no_fsync: bool as Bool = "false" => Built;
 }

@@ -175,7 +175,7 @@ fn tls_is_never_dropped_silently() {
         "--auto-tls",
         "--client-cert-auth",
         "--auth-token=jwt,pub-key=a,priv-key=b,sign-method=RS256",
-        "--force-new-cluster",
+        "--listen-peer-urls=https://127.0.0.1:1",
         "--listen-client-urls=https://127.0.0.1:1 --advertise-client-urls=https://127.0.0.1:1",
         "--listen-metrics-urls=https://127.0.0.1:1",
     ] {
@@ -186,7 +186,7 @@ fn tls_is_never_dropped_silently() {
         );
     }
     // The default, said aloud, is no wish.
-    config("--auth-token=simple --auto-tls=false --force-new-cluster=false");
+    config("--auth-token=simple --auto-tls=false");
 }
 
 #[test]

@@ -48,12 +48,26 @@ fn mirror(member: &Member) {
     }
     server.known_peers.reset();
     let local = format!("{:x}", identity.member_id);
-    for (id, _) in view.members() {
+    for (id, record) in view.members() {
         let remote = format!("{:x}", id.0);
         let peer = server
             .known_peers
             .with_label_values(&[local.as_str(), &remote]);
         peer.set(1);
+        let (sent, received) = member.metrics.traffic.take(id.0, &record.peer_urls);
+        if id.0 != identity.member_id {
+            let peers = &member.metrics.peers;
+            peers.sent_bytes.with_label_values(&[&remote]).inc_by(sent);
+            let from = peers.received_bytes.with_label_values(&[&remote]);
+            from.inc_by(received);
+        }
+    }
+    let active = &member.metrics.peers.active;
+    active.reset();
+    for (id, near) in member.probes.active() {
+        let remote = format!("{id:x}");
+        let peer = active.with_label_values(&[local.as_str(), &remote]);
+        peer.set(i64::from(near));
     }
     server.alarms.reset();
     for alarm in view.alarms() {

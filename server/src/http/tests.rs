@@ -25,8 +25,9 @@ impl World {
         };
         let dir = DataDir::open(&config).unwrap();
         let metrics = Metrics::default();
-        let node = open_node(&config, &dir, &metrics).unwrap();
-        let member = Member::start(config, node, metrics);
+        let standing = Arc::default();
+        let node = open_node(&config, &dir, &metrics, &standing).unwrap();
+        let member = Member::start(config, node, metrics, standing);
         member.wait_published().await;
         let pages = Pages::client(&member, Guard::new(&member.config));
         Self {

@@ -119,18 +119,27 @@ pub struct CallBody {
     ticket: Ticket,
     deadline: Option<Pin<Box<Sleep>>>,
     stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    absence: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
 }
 
+/// What ends a stream from outside.
+pub struct Ends<'a> {
+    /// The client's deadline.
+    pub deadline: Option<Instant>,
+    /// The server goes: streams that would never end by themselves do now.
+    pub stopping: &'a CancellationToken,
+    /// There is no leader, and the client wants one.
+    pub absence: Option<CancellationToken>,
+}
+
 impl CallBody {
-    /// The body of an answer with these headers. `deadline` ends streams, and
-    /// `stopping` those that would never end by themselves.
+    /// The body of an answer with these headers.
     pub fn new(
         body: axum::body::Body,
         headers: &HeaderMap,
         mut ticket: Ticket,
-        deadline: Option<Instant>,
-        stopping: &CancellationToken,
+        ends: Ends<'_>,
     ) -> Self {
         // Refused before the first message: the status stands in the headers.
         let ended = body.is_end_stream();
@@ -138,17 +147,23 @@ impl CallBody {
             ticket.finish(status_in(headers));
         }
         let method = ticket.method();
-        let deadline = deadline
+        let deadline = ends
+            .deadline
             .filter(|_| !ended && method.streams)
             .map(|at| Box::pin(sleep_until(at)));
-        let stopping =
-            (!ended && method.is_dialogue).then(|| Box::pin(stopping.clone().cancelled_owned()));
+        let stopping = (!ended && method.is_dialogue)
+            .then(|| Box::pin(ends.stopping.clone().cancelled_owned()));
+        let absence = ends
+            .absence
+            .filter(|_| !ended)
+            .map(|absence| Box::pin(absence.cancelled_owned()));
         Self {
             body,
             frames: Frames::default(),
             ticket,
             deadline,
             stopping,
+            absence,
             ended,
         }
     }
@@ -173,6 +188,13 @@ impl CallBody {
             .is_some_and(|stopping| stopping.as_mut().poll(cx).is_ready())
         {
             return Poll::Ready(ApiError::Stopped.into());
+        }
+        if self
+            .absence
+            .as_mut()
+            .is_some_and(|absence| absence.as_mut().poll(cx).is_ready())
+        {
+            return Poll::Ready(ApiError::NoLeader.into());
         }
         Poll::Pending
     }

@@ -114,6 +114,17 @@ pub fn count_client(metrics: &Metrics, method: &Method, headers: &HeaderMap) -> 
     Ok(())
 }
 
+/// Whether a learner answers this method: a read is looked at once more where
+/// it is read, since only a serializable one is for learners.
+pub fn is_for_learners(path: &str) -> bool {
+    matches!(
+        path,
+        "/etcdserverpb.Maintenance/Status"
+            | "/etcdserverpb.Maintenance/Snapshot"
+            | "/etcdserverpb.KV/Range"
+    )
+}
+
 /// Whether the client asks to be refused while there is no leader.
 pub fn wants_leader(headers: &HeaderMap) -> bool {
     headers

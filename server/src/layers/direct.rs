@@ -215,7 +215,7 @@ pub fn next_message(received: &mut BytesMut) -> Result<Option<Bytes>, Status> {
 pub fn put_frame(message: &impl Message, target: &mut BytesMut) -> Result<(), Status> {
     let length = message.encoded_len();
     target.reserve(PREFIX_LEN + length);
-    put_prefix(length, target)?;
+    target.put_slice(&prefix(length)?);
     message
         .encode(target)
         .expect("a buffer grows as much as needed");
@@ -223,12 +223,12 @@ pub fn put_frame(message: &impl Message, target: &mut BytesMut) -> Result<(), St
 }
 
 /// Appends what stands before a message of this length.
-pub fn put_prefix(length: usize, target: &mut BytesMut) -> Result<(), Status> {
+pub fn prefix(length: usize) -> Result<[u8; PREFIX_LEN], Status> {
     let length = u32::try_from(length)
         .map_err(|_| Status::resource_exhausted("the answer takes more than 4 GiB"))?;
-    target.put_u8(0);
-    target.put_u32(length);
-    Ok(())
+    let mut prefix = [0; PREFIX_LEN];
+    prefix[1..].copy_from_slice(&length.to_be_bytes());
+    Ok(prefix)
 }
 
 /// The head of a dialogue's answers.

@@ -8,16 +8,17 @@ mod direct;
 mod frames;
 mod health;
 
-pub use direct::{Direct, Framed, PREFIX_LEN, next_message, put_frame, put_prefix};
+pub use direct::{Direct, Framed, PREFIX_LEN, next_message, prefix, put_frame};
 pub use health::service as health_service;
 
 use crate::{
     api::status::ApiError,
     http::Pages,
     metrics::{Method, Metrics},
+    peer::PeerCalls,
 };
 use axum::Router;
-use body::{CallBody, Inbound, Outbound};
+use body::{CallBody, Ends, Inbound, Outbound};
 use bytes::Bytes;
 use call::Ticket;
 use direct::{Sent, Way};
@@ -41,7 +42,18 @@ pub struct Front(Arc<Shared>);
 
 struct Shared {
     calls: Option<Calls>,
+    peers: Option<PeerCalls>,
     pages: Option<Pages>,
+}
+
+/// The member, as those see it that let calls in.
+pub trait Gate: Send + Sync {
+    /// It does not vote, and so serves little.
+    fn is_learner(&self) -> bool;
+    /// Whether a leader is known.
+    fn has_leader(&self) -> bool;
+    /// Cancelled once there was no leader for long.
+    fn absence(&self) -> CancellationToken;
 }
 
 /// The gRPC half of a listener.
@@ -55,8 +67,8 @@ pub struct Calls {
     pub metrics: Metrics,
     /// The largest message taken in.
     pub receive_max: usize,
-    /// Whether a leader is known.
-    pub has_leader: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What is asked about the member before a call may start.
+    pub gate: Arc<dyn Gate>,
     /// A unary call that takes longer is logged; zero for none.
     pub slow_after: Duration,
     /// Cancelled when the server goes.
@@ -66,7 +78,20 @@ pub struct Calls {
 impl Front {
     /// Answers calls, pages, or both.
     pub fn new(calls: Option<Calls>, pages: Option<Pages>) -> Self {
-        Self(Arc::new(Shared { calls, pages }))
+        Self(Arc::new(Shared {
+            calls,
+            peers: None,
+            pages,
+        }))
+    }
+
+    /// Answers other members' calls, and pages.
+    pub fn peer(peers: PeerCalls, pages: Pages) -> Self {
+        Self(Arc::new(Shared {
+            calls: None,
+            peers: Some(peers),
+            pages: Some(pages),
+        }))
     }
 
     async fn answer<B>(self, request: Request<B>) -> Response<Outbound>
@@ -81,6 +106,11 @@ impl Front {
                 None => calls.answer(request).await,
                 Some(refusal) => refusal,
             };
+        }
+        if request.version() == Version::HTTP_2
+            && let Some(peers) = &self.0.peers
+        {
+            return peers.answer(request).await.map(Outbound::Page);
         }
         match &self.0.pages {
             Some(pages) => pages
@@ -142,6 +172,8 @@ impl Calls {
             ticket.finish(status.code());
             return status.into_http().map(Outbound::Page);
         }
+        let absence =
+            (method.streams && call::wants_leader(request.headers())).then(|| self.gate.absence());
         let deadline = call::timeout(request.headers()).map(|time| Instant::now() + time);
         let way = self.direct.way(&method.path, request.headers());
         let request = request.map(|body| Inbound::new(body, method, self.receive_max));
@@ -168,7 +200,12 @@ impl Calls {
             }
             Ok(Answered::Routed(response)) => {
                 let (parts, body) = response.into_parts();
-                let body = CallBody::new(body, &parts.headers, ticket, deadline, &self.stopping);
+                let ends = Ends {
+                    deadline,
+                    stopping: &self.stopping,
+                    absence,
+                };
+                let body = CallBody::new(body, &parts.headers, ticket, ends);
                 Response::from_parts(parts, Outbound::Call(body))
             }
             Err(status) => {
@@ -212,8 +249,11 @@ impl Calls {
     }
 
     fn admit(&self, method: &Method, headers: &http::HeaderMap) -> Result<(), Status> {
+        if self.gate.is_learner() && !call::is_for_learners(&method.path) {
+            return Err(ApiError::NotSupportedForLearner.into());
+        }
         call::count_client(&self.metrics, method, headers)?;
-        if call::wants_leader(headers) && !(self.has_leader)() {
+        if call::wants_leader(headers) && !self.gate.has_leader() {
             return Err(ApiError::NoLeader.into());
         }
         Ok(())

@@ -8,13 +8,42 @@ use tonic::Code;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 
+/// A voter with or without a leader.
+struct Gated {
+    learner: bool,
+    leader: Arc<AtomicBool>,
+    absence: CancellationToken,
+}
+
+impl Gate for Gated {
+    fn is_learner(&self) -> bool {
+        self.learner
+    }
+
+    fn has_leader(&self) -> bool {
+        self.leader.load(Ordering::Relaxed)
+    }
+
+    fn absence(&self) -> CancellationToken {
+        self.absence.clone()
+    }
+}
+
+fn gate(learner: bool, leader: bool) -> Arc<Gated> {
+    Arc::new(Gated {
+        learner,
+        leader: Arc::new(AtomicBool::new(leader)),
+        absence: CancellationToken::new(),
+    })
+}
+
 fn calls(router: Router) -> Calls {
     Calls {
         router,
         direct: Arc::default(),
         metrics: Metrics::default(),
         receive_max: 1000,
-        has_leader: Arc::new(|| true),
+        gate: gate(false, true),
         slow_after: Duration::ZERO,
         stopping: CancellationToken::new(),
     }
@@ -180,11 +209,31 @@ async fn a_server_that_goes_ends_its_dialogues() {
 }
 
 #[tokio::test]
-async fn who_wants_a_leader_is_refused_without_one() {
-    let has_leader = Arc::new(AtomicBool::new(false));
-    let asked = has_leader.clone();
+async fn a_stream_that_wants_a_leader_ends_when_there_is_none_for_long() {
+    let gate = gate(false, true);
+    let absence = gate.absence.clone();
     let calls = Calls {
-        has_leader: Arc::new(move || asked.load(Ordering::Relaxed)),
+        gate,
+        ..calls(silent_stream())
+    };
+    let front = Front::new(Some(calls), None);
+    let with = trailers(&front, &[("hasleader", "true")]);
+    let (ended, ()) = tokio::join!(with, async { absence.cancel() });
+    assert_eq!(
+        ended,
+        (Code::Unavailable, "etcdserver: no leader".to_owned())
+    );
+    // Who does not ask for one goes on: only its deadline ends this.
+    let without = trailers(&front, &[("grpc-timeout", "20m")]).await;
+    assert_eq!(without.0, Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn who_wants_a_leader_is_refused_without_one() {
+    let gate = gate(false, false);
+    let has_leader = gate.leader.clone();
+    let calls = Calls {
+        gate,
         ..calls(echo())
     };
     let front = Front::new(Some(calls), None);
@@ -194,6 +243,35 @@ async fn who_wants_a_leader_is_refused_without_one() {
     assert_eq!(status(&front, request(PUT, &[], 1)).await.0, Code::Ok);
     has_leader.store(true, Ordering::Relaxed);
     assert_eq!(status(&front, request(PUT, &with, 1)).await.0, Code::Ok);
+}
+
+#[tokio::test]
+async fn a_learner_answers_little() {
+    let calls = Calls {
+        gate: gate(true, true),
+        ..calls(echo())
+    };
+    let front = Front::new(Some(calls), None);
+    let refusal = (
+        Code::FailedPrecondition,
+        "etcdserver: rpc not supported for learner".to_owned(),
+    );
+    for path in [
+        PUT,
+        "/etcdserverpb.Watch/Watch",
+        "/etcdserverpb.Cluster/MemberList",
+    ] {
+        assert_eq!(status(&front, request(path, &[], 1)).await, refusal);
+    }
+    for path in [
+        "/etcdserverpb.Maintenance/Status",
+        "/etcdserverpb.KV/Range",
+        "/etcdserverpb.Maintenance/Snapshot",
+    ] {
+        // The router behind has no such path: it was let in.
+        let Ok(response) = front.clone().call(request(path, &[], 1)).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 //! becomes of them goes through the log.
 
 mod clock;
+mod renew;
 
 use crate::{api::status::ApiError, config::Config, member::Member, propose::Outcome};
-use clock::{Countdown, Renewal};
+use clock::Countdown;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use std::{
     collections::VecDeque,
@@ -19,7 +20,7 @@ use sternpost_raft::{ChangeItem, ChangeReader, Changes};
 use sternpost_storage::{LeaseInfo, ReadView, StateChange};
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, timeout_at},
+    time::{Instant, MissedTickBehavior},
 };
 
 /// Above this a TTL is refused, as in etcd.
@@ -109,109 +110,6 @@ impl Leases {
         self.term.store(0, SeqCst);
         self.countdown.clear();
         self.wake_waiters();
-    }
-}
-
-impl Member {
-    /// Renews a lease; 0 if there is none. The common case answers at once.
-    pub async fn renew_lease(&self, id: i64) -> Result<i64, ApiError> {
-        match self.renew_lease_now(id) {
-            Some(ttl_secs) => Ok(ttl_secs),
-            None => Box::pin(self.renew_lease_slowly(id)).await,
-        }
-    }
-
-    /// The same if there is nothing to wait for.
-    pub fn renew_lease_now(&self, id: i64) -> Option<i64> {
-        let term = self.counting_term()?;
-        match self.leases.countdown.renew(id, self.leases.now_us()) {
-            Renewal::Renewed(ttl_secs) => {
-                self.metrics.lease.renewed.inc();
-                Some(ttl_secs)
-            }
-            // Unless it was asked while a term ended.
-            Renewal::Unknown if self.counting_term() == Some(term) => Some(0),
-            Renewal::Unknown
-            | Renewal::Expired
-            | Renewal::Checkpointing
-            | Renewal::Checkpointed => None,
-        }
-    }
-
-    /// Microseconds left and granted seconds, `None` if there is no such lease.
-    pub async fn lease_remaining(&self, id: i64) -> Result<Option<(i64, i64)>, ApiError> {
-        let deadline = Instant::now() + self.config.request_timeout();
-        let term = self.wait_to_count_leases(deadline).await?;
-        let remaining = self.leases.countdown.remaining(id, self.leases.now_us());
-        // Read while the term ended: the number may be anything.
-        if self.counting_term() == Some(term) {
-            Ok(remaining)
-        } else {
-            Err(ApiError::LeaderChanged)
-        }
-    }
-
-    /// The term this member leads in, once it has loaded its leases.
-    pub fn counting_term(&self) -> Option<u64> {
-        self.leadership
-            .leading_term()
-            .filter(|term| *term == self.leases.term.load(SeqCst))
-    }
-
-    async fn wait_to_count_leases(&self, deadline: Instant) -> Result<u64, ApiError> {
-        let mut followed = self.leases.followed.subscribe();
-        loop {
-            followed.borrow_and_update();
-            if let Some(term) = self.counting_term() {
-                return Ok(term);
-            }
-            let waited = async {
-                let _ = self.leadership.wait_to_lead(deadline).await;
-                // Sent when the leases are loaded.
-                if self.counting_term().is_none() {
-                    let _ = followed.changed().await;
-                }
-            };
-            timeout_at(deadline, waited)
-                .await
-                .map_err(|_| ApiError::Timeout)?;
-        }
-    }
-
-    async fn renew_lease_slowly(&self, id: i64) -> Result<i64, ApiError> {
-        let deadline = Instant::now() + self.config.request_timeout();
-        let mut followed = self.leases.followed.subscribe();
-        loop {
-            let term = self.wait_to_count_leases(deadline).await?;
-            followed.borrow_and_update();
-            match self.leases.countdown.renew(id, self.leases.now_us()) {
-                Renewal::Renewed(ttl_secs) => {
-                    self.metrics.lease.renewed.inc();
-                    return Ok(ttl_secs);
-                }
-                Renewal::Unknown if self.counting_term() == Some(term) => return Ok(0),
-                Renewal::Unknown => {}
-                Renewal::Expired | Renewal::Checkpointing => {
-                    let changed = timeout_at(deadline, followed.changed()).await;
-                    changed
-                        .map_err(|_| ApiError::Timeout)?
-                        .map_err(|_| ApiError::Stopped)?;
-                }
-                Renewal::Checkpointed => self.clear_checkpoint(id).await?,
-            }
-        }
-    }
-
-    async fn clear_checkpoint(&self, id: i64) -> Result<(), ApiError> {
-        let cleared = LeaseCheckpoints {
-            leases: vec![LeaseRemaining {
-                id,
-                remaining_secs: 0,
-            }],
-        };
-        let outcome = self.propose(Verb::LeaseCheckpoints(cleared)).await?;
-        self.leases.wait_followed(&outcome).await;
-        Ok(())
     }
 }
 
@@ -329,7 +227,8 @@ impl Driver {
                     leases.countdown.checkpointed(lease, leases.now_us())
                 }
                 StateChange::Compacted(revision) => self.member.streams.end_below(*revision),
-                StateChange::Alarms | StateChange::Members => {}
+                StateChange::Members => self.member.look_at_standing(),
+                StateChange::Alarms => {}
             }
         }
         leases.follow_to(chunk.index);
@@ -339,6 +238,7 @@ impl Driver {
     async fn catch_up(&mut self) {
         let view = self.member.node.reads().view();
         let index = applied_index(&view);
+        self.member.look_at_standing();
         self.member.streams.end_below(view.compact_revision());
         if self.term.is_some()
             && let Some(known) = read_leases(&self.member, view).await

@@ -6,14 +6,20 @@ use std::sync::Arc;
 use sternpost_raft::Leadership;
 use tokio::{
     sync::watch,
-    time::{Instant, error::Elapsed, timeout_at},
+    time::{Instant, error::Elapsed, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
+
+/// Election timeouts without a leader after which streams that want one end,
+/// as in etcd.
+const ABSENCE_ELECTIONS: u32 = 3;
 
 /// The newest leadership, and since when its leader leads.
 pub struct LeadershipView {
     member_id: u64,
     receiver: watch::Receiver<Leadership>,
     elected_at: Mutex<Option<Instant>>,
+    absence: Mutex<CancellationToken>,
 }
 
 impl LeadershipView {
@@ -23,6 +29,7 @@ impl LeadershipView {
             member_id,
             receiver,
             elected_at: Mutex::new(None),
+            absence: Mutex::default(),
         }
     }
 
@@ -42,6 +49,12 @@ impl LeadershipView {
         (now.leads && now.leader == Some(self.member_id)).then_some(now.term)
     }
 
+    /// Cancelled once there was no leader for three election timeouts: what
+    /// a client asked for with a leader ends then.
+    pub fn absence(&self) -> CancellationToken {
+        self.absence.lock().clone()
+    }
+
     /// When the current leader was first seen.
     pub fn elected_at(&self) -> Option<Instant> {
         *self.elected_at.lock()
@@ -50,14 +63,6 @@ impl LeadershipView {
     /// Waits until a leader is known.
     pub async fn wait_for_leader(&self, deadline: Instant) -> Result<(), Elapsed> {
         self.wait(deadline, |now| now.leader.is_some()).await
-    }
-
-    /// Waits until this member leads.
-    pub async fn wait_to_lead(&self, deadline: Instant) -> Result<(), Elapsed> {
-        self.wait(deadline, |now| {
-            now.leads && now.leader == Some(self.member_id)
-        })
-        .await
     }
 
     async fn wait(
@@ -93,6 +98,36 @@ pub(super) async fn follow(member: Arc<Member>) {
         }
         last = leader;
         if receiver.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends the streams that want a leader when there is none for long.
+pub(super) async fn watch_absence(member: Arc<Member>) {
+    let limit = ABSENCE_ELECTIONS * member.config.election_timeout;
+    let mut leadership = member.node.leadership();
+    loop {
+        if leadership
+            .wait_for(|now| now.leader.is_none())
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let back = leadership.wait_for(|now| now.leader.is_some());
+        match timeout(limit, back).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(_)) => return,
+            Err(_elapsed) => {}
+        }
+        // Streams that come after this have seen a leader.
+        std::mem::take(&mut *member.leadership.absence.lock()).cancel();
+        if leadership
+            .wait_for(|now| now.leader.is_some())
+            .await
+            .is_err()
+        {
             return;
         }
     }

@@ -2,6 +2,7 @@
 //! they changed, and decides the cluster version.
 
 use super::{CLUSTER_VERSION, Member};
+use crate::api::status::ApiError;
 use std::{sync::Arc, time::Duration};
 use sternpost_proto::internal::{ClusterVersion, MemberAttributes, MemberRecord, command::Verb};
 use sternpost_storage::MemberId;
@@ -20,9 +21,42 @@ pub(super) async fn run(member: Arc<Member>) {
         tokio::time::sleep(RETRY_EVERY).await;
     }
     member.published.cancel();
+    decide_version(&member).await;
 }
 
-async fn step_all(member: &Member) -> Result<(), crate::api::status::ApiError> {
+/// A leader that finds no version decides it: whoever did before may have lost
+/// the lead over it.
+async fn decide_version(member: &Member) {
+    let mut leadership = member.node.leadership();
+    loop {
+        while !is_decided(member) && member.leadership.leading_term().is_some() {
+            if let Err(error) = propose_version(member).await {
+                tracing::warn!(
+                    error = error.text(),
+                    "the cluster version is not decided yet"
+                );
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+        }
+        if leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_decided(member: &Member) -> bool {
+    member.node.reads().view().cluster_version().is_some()
+}
+
+async fn propose_version(member: &Member) -> Result<(), ApiError> {
+    let version = ClusterVersion {
+        version: CLUSTER_VERSION.to_owned(),
+    };
+    member.propose(Verb::ClusterVersion(version)).await?;
+    Ok(())
+}
+
+async fn step_all(member: &Member) -> Result<(), ApiError> {
     member.read_index().await?;
     let view = member.node.reads().view();
     let own = MemberId(member.identity.member_id);
@@ -40,11 +74,7 @@ async fn step_all(member: &Member) -> Result<(), crate::api::status::ApiError> {
         member.propose(Verb::MemberAttributes(attributes)).await?;
     }
     if !has_version && member.leadership.leading_term().is_some() {
-        member
-            .propose(Verb::ClusterVersion(ClusterVersion {
-                version: CLUSTER_VERSION.to_owned(),
-            }))
-            .await?;
+        propose_version(member).await?;
     }
     Ok(())
 }

@@ -23,6 +23,9 @@ macro_rules! family {
     (histogram) => {
         prometheus::Histogram
     };
+    (histograms) => {
+        prometheus::HistogramVec
+    };
     (requests) => {
         $crate::metrics::requests::RequestDurations
     };

@@ -154,8 +154,4 @@ pub(super) fn absent(add: &Builder<'_>) {
         "etcd_server_snapshot_apply_in_progress_total",
         "1 while a received snapshot is applied.",
     );
-    add.counter(
-        "etcd_server_learner_promote_successes",
-        "Learners promoted while leading.",
-    );
 }

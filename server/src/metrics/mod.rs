@@ -7,17 +7,21 @@
 mod build;
 mod data;
 mod exposition;
+mod peers;
 mod process;
 mod requests;
 mod rpc;
 mod server;
+mod traffic;
 
 pub use data::{Disk, Lease, Mvcc, Watch};
 pub use exposition::CONTENT_TYPE;
+pub use peers::Peers;
 pub use process::Process;
 pub use requests::RequestKind;
 pub use rpc::{Grpc, Method, Network};
 pub use server::Server;
+pub use traffic::{Bytes as PeerBytes, End, Traffic};
 
 use crate::config::MetricsLevel;
 use build::Builder;
@@ -44,6 +48,10 @@ pub struct Families {
     pub grpc: Grpc,
     /// Bytes and streams of the client port.
     pub network: Network,
+    /// The other members.
+    pub peers: Peers,
+    /// Bytes to and from the other members.
+    pub traffic: Arc<Traffic>,
     /// This process.
     pub process: Process,
     /// Scrapes by HTTP code.
@@ -81,6 +89,8 @@ impl Metrics {
             watch: Watch::new(&add),
             grpc: Grpc::new(&add, &network, level == MetricsLevel::Extensive),
             network,
+            peers: Peers::new(&add),
+            traffic: Arc::default(),
             process: Process::new(&add),
             scrapes: add.counters(
                 "promhttp_metric_handler_requests_total",

@@ -122,12 +122,16 @@ impl Grpc {
     }
 }
 
-/// Service, method and type of every call this server knows, health included.
+/// The package of what members say to each other.
+const PEERS: &str = "sternpost.internal";
+
+/// Service, method and type of every call of clients, health included.
 fn known_methods() -> Vec<(String, String, &'static str)> {
     let files = prost_types::FileDescriptorSet::decode(sternpost_proto::DESCRIPTORS)
         .expect("the descriptors are ours");
     let mut methods = Vec::new();
-    for file in &files.file {
+    let clients = files.file.iter().filter(|file| file.package() != PEERS);
+    for file in clients {
         for service in &file.service {
             let name = format!("{}.{}", file.package(), service.name());
             for method in &service.method {

@@ -13,6 +13,10 @@ families! {
         is_learner: gauge("etcd_server_is_learner");
         /// Changes of the leader that this member saw, the first one included.
         leader_changes_seen: counter("etcd_server_leader_changes_seen_total");
+        /// Learners promoted while leading.
+        learner_promote_successes: counter("etcd_server_learner_promote_successes");
+        /// Promotions refused while leading, by the error's text.
+        learner_promote_failures: counters("etcd_server_learner_promote_failures", &["Reason"]);
         /// The committed index.
         proposals_committed: gauge("etcd_server_proposals_committed_total");
         /// The applied index.

@@ -9,9 +9,10 @@ use crate::{
     http::{Guard, Pages},
     layers::{self, Calls, Front},
     logging,
-    member::Member,
+    member::{Member, Standing},
     metrics::Metrics,
-    transport::{Limits, Listener, Transport},
+    peer::PeerCalls,
+    transport::{Limits, Listener, Port, Transport},
 };
 use std::{env, io, sync::Arc, time::Duration};
 use sternpost_raft::RaftNode;
@@ -56,7 +57,8 @@ pub fn run(program: &str, arguments: &[String]) -> i32 {
     report::notices(&notices);
     report::arguments(program, arguments);
     match serve(config) {
-        Ok(signal) => die_of(signal),
+        Ok(Ended::Told(signal)) => die_of(signal),
+        Ok(Ended::Removed) => 0,
         Err(error) => {
             report::fatal(&error);
             1
@@ -91,49 +93,74 @@ impl Sockets {
     }
 }
 
-/// Serves until a signal comes; that signal.
-fn serve(config: Config) -> Result<SignalKind, String> {
+/// Serves until there is a reason to end; that reason.
+fn serve(config: Config) -> Result<Ended, String> {
     let sockets = Sockets::bind(&config)?;
     let dir = DataDir::open(&config)?;
     let metrics = Metrics::new(config.metrics);
     report::starting(&config, &dir);
-    let node = bootstrap::open_node(&config, &dir, &metrics)?;
+    let standing = Arc::new(Standing::default());
+    let node = bootstrap::open_node(&config, &dir, &metrics, &standing)?;
     report::constants(&metrics, &config, node.identity());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("member")
         .build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let signal = runtime
-        .block_on(live(config, node, metrics, sockets))
+    let ended = runtime
+        .block_on(live(config, node, (metrics, standing), sockets))
         .map_err(|error| error.to_string())?;
     drop(dir);
-    Ok(signal)
+    Ok(ended)
+}
+
+/// Why a server ends.
+enum Ended {
+    /// It was told to.
+    Told(SignalKind),
+    /// The cluster has removed it.
+    Removed,
+}
+
+/// How long a removed member still answers, as in etcd: whoever removed it by
+/// asking it hears that it is done.
+const REMOVED_DELAY: Duration = Duration::from_secs(1);
+
+async fn ended(member: &Member, signals: &mut Signals) -> Ended {
+    let removed = async {
+        member.standing.removed().await;
+        tokio::time::sleep(REMOVED_DELAY).await;
+    };
+    tokio::select! {
+        signal = signals.next() => Ended::Told(signal),
+        () = removed => Ended::Removed,
+    }
 }
 
 async fn live(
     config: Config,
     node: RaftNode,
-    metrics: Metrics,
+    (metrics, standing): (Metrics, Arc<Standing>),
     sockets: Sockets,
-) -> io::Result<SignalKind> {
+) -> io::Result<Ended> {
     let mut signals = Signals::new()?;
     let mut transport = Transport::start(Limits::new(&config))?;
-    let member = Member::start(config, node, metrics);
+    let mut peers = Port::on(node.peer_runtime(), Limits::new(&config));
+    let member = Member::start(config, node, metrics, standing);
     let fronts = Fronts::new(&member, &transport);
     report::serving(&member, &sockets.peer, &sockets.metrics);
     for listener in sockets.peer {
-        transport.listen(listener, fronts.peer.clone())?;
+        peers.listen(listener, fronts.peer.clone())?;
     }
     for listener in sockets.metrics {
         transport.listen(listener, fronts.metrics.clone())?;
     }
-    let came = tokio::select! {
+    let why = tokio::select! {
         () = member.wait_published() => None,
-        came = signals.next() => Some(came),
+        why = ended(&member, &mut signals) => Some(why),
     };
-    let came = match came {
-        Some(came) => came,
+    let why = match why {
+        Some(why) => why,
         None => {
             report::ready(&member, &sockets.client, &sockets.client_http);
             for listener in sockets.client {
@@ -143,19 +170,23 @@ async fn live(
                 transport.listen(listener, fronts.client_http.clone())?;
             }
             notify_init_daemon();
-            signals.next().await
+            ended(&member, &mut signals).await
         }
     };
-    report::signal(came);
+    match &why {
+        Ended::Told(signal) => report::signal(*signal),
+        Ended::Removed => report::removed(),
+    }
     tokio::select! {
-        () = close(&member, transport) => {}
+        () = close(&member, transport, peers) => {}
         // Asked twice: go now. What was acknowledged is on disk.
         _ = signals.next() => {}
     }
-    Ok(came)
+    Ok(why)
 }
 
-async fn close(member: &Arc<Member>, mut transport: Transport) {
+/// The other members are heard to the end: a successor may need this one's vote.
+async fn close(member: &Arc<Member>, mut transport: Transport, peers: Port) {
     report::closing(&member.config, "closing etcd server");
     transport.stop();
     let drained = tokio::task::spawn_blocking(move || transport.drain(DRAIN_MAX));
@@ -169,6 +200,7 @@ async fn close(member: &Arc<Member>, mut transport: Transport) {
     }
     member.stop().await;
     member.node.shutdown().await;
+    peers.stop();
     report::closing(&member.config, "closed etcd server");
 }
 
@@ -184,13 +216,12 @@ impl Fronts {
     fn new(member: &Arc<Member>, transport: &Transport) -> Self {
         let config = &member.config;
         let health = tonic::service::Routes::new(layers::health_service()).into_axum_router();
-        let leader = member.clone();
         let calls = Calls {
             router: api::routes(member).merge(health.reset_fallback()),
             direct: Arc::new(api::direct(member)),
             metrics: member.metrics.clone(),
             receive_max: config.grpc_receive_max(),
-            has_leader: Arc::new(move || leader.leadership.has_leader()),
+            gate: member.clone(),
             slow_after: config.warning_unary_request_duration,
             stopping: transport.stopping().clone(),
         };
@@ -198,7 +229,7 @@ impl Fronts {
         // With URLs for HTTP alone, the client URLs speak gRPC alone.
         let split = !config.listen_client_http_urls.is_empty();
         Self {
-            peer: Front::new(None, Some(Pages::peer(member))),
+            peer: Front::peer(PeerCalls::new(member), Pages::peer(member)),
             client: Front::new(Some(calls), (!split).then(pages)),
             client_http: Front::new(None, Some(pages())),
             metrics: Front::new(None, Some(Pages::metrics(member))),

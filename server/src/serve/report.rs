@@ -197,6 +197,13 @@ pub fn signal(signal: SignalKind) {
     tracing::info!(signal = name, "received signal; shutting down");
 }
 
+/// The cluster does not want this member any more.
+pub fn removed() {
+    let error = "the member has been permanently removed from the cluster";
+    tracing::warn!(error, "server error");
+    tracing::warn!("data-dir used by this member must be removed");
+}
+
 /// The first and the last line of the end.
 pub fn closing(config: &Config, text: &str) {
     tracing::info!(

@@ -275,6 +275,8 @@ mod tests {
             .unwrap();
             assert!(written < DIRECT_PER_POLL_MAX + piece.len(), "{written}");
             (polls, total) = (polls + 1, total + written);
+            // The reader has to run as well, once the socket is full.
+            tokio::task::yield_now().await;
         }
         assert!(polls >= 8);
         near.shutdown().await.unwrap();

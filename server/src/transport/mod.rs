@@ -18,6 +18,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use worker::Worker;
 
@@ -116,6 +117,40 @@ impl Transport {
             let _ = thread.join();
         }
         cut
+    }
+}
+
+/// Listeners that are served on a runtime of somebody else's.
+pub struct Port {
+    acceptors: Vec<Acceptor>,
+    workers: Arc<[Worker]>,
+    stopping: CancellationToken,
+}
+
+impl Port {
+    /// Nothing listens yet.
+    pub fn on(runtime: &Handle, limits: Limits) -> Self {
+        let stopping = CancellationToken::new();
+        Self {
+            acceptors: Vec::new(),
+            workers: [Worker::on(runtime, limits, stopping.clone())].into(),
+            stopping,
+        }
+    }
+
+    /// Serves a listener.
+    pub fn listen(&mut self, listener: Listener, service: Service) -> std::io::Result<()> {
+        self.acceptors
+            .push(Acceptor::start(listener, service, self.workers.clone())?);
+        Ok(())
+    }
+
+    /// Stops listening. Connections end with the runtime at the latest.
+    pub fn stop(self) {
+        for acceptor in self.acceptors {
+            acceptor.stop();
+        }
+        self.stopping.cancel();
     }
 }
 

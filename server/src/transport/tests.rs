@@ -3,11 +3,28 @@
 use super::*;
 use crate::{
     config::Url,
-    layers::{Calls, health_service},
+    layers::{Calls, Gate, health_service},
     metrics::Metrics,
 };
 use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+/// A voter with a leader.
+struct Leading;
+
+impl Gate for Leading {
+    fn is_learner(&self) -> bool {
+        false
+    }
+
+    fn has_leader(&self) -> bool {
+        true
+    }
+
+    fn absence(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
+}
 
 fn front(stopping: &CancellationToken) -> Service {
     let calls = Calls {
@@ -15,7 +32,7 @@ fn front(stopping: &CancellationToken) -> Service {
         direct: Arc::default(),
         metrics: Metrics::default(),
         receive_max: 1 << 20,
-        has_leader: Arc::new(|| true),
+        gate: Arc::new(Leading),
         slow_after: Duration::ZERO,
         stopping: stopping.clone(),
     };

@@ -19,7 +19,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long what is left in the buffer of a finished connection may take.
@@ -73,6 +73,16 @@ impl Worker {
                 runtime.block_on(killed.run_until_cancelled(serving));
             })?;
         Ok((Self { queue, live }, thread))
+    }
+
+    /// Serves on a runtime that is there already, until that ends or
+    /// `stopping` is cancelled.
+    pub fn on(runtime: &Handle, limits: Limits, stopping: CancellationToken) -> Self {
+        let (queue, incoming) = mpsc::unbounded_channel();
+        let live = Arc::new(AtomicUsize::new(0));
+        let counter = live.clone();
+        runtime.spawn(async move { serve_all(incoming, limits, counter, &stopping).await });
+        Self { queue, live }
     }
 
     /// Connections it has now.

@@ -13,8 +13,8 @@ use prost::Message as _;
 use std::sync::Arc;
 use sternpost_proto::internal::{ClusterVersion, MemberAttributes, MemberRecord, StoredMembership};
 
-/// A new membership. Its bytes are kept as they came; attributes of members
-/// that are gone go too.
+/// A new membership. Its bytes are kept as they came. Of members that are gone
+/// the attributes go too, and the ID stays: no other member may ever get it.
 pub(super) fn membership(
     txn: &mut WriteTxn<'_>,
     mark: LogMark,
@@ -30,14 +30,18 @@ pub(super) fn membership(
     let is_member = |id: &MemberId| known.iter().any(|(known, _)| known == id);
     let gone: Vec<MemberId> = writer
         .cluster
-        .attributes
-        .keys()
-        .copied()
+        .members
+        .iter()
+        .map(|(id, _)| *id)
         .filter(|id| !is_member(id))
         .collect();
     for id in gone {
-        Arc::make_mut(&mut writer.cluster.attributes).remove(&id);
-        writer.overlay.delete_meta(&meta::attributes(id));
+        if writer.cluster.attributes.contains_key(&id) {
+            Arc::make_mut(&mut writer.cluster.attributes).remove(&id);
+            writer.overlay.delete_meta(&meta::attributes(id));
+        }
+        Arc::make_mut(&mut writer.cluster.removed).insert(id);
+        writer.overlay.put_meta(&meta::removed(id), &[]);
     }
     writer.cluster.members = Arc::new(known);
     // A copy: the entry's bytes may be a slice of something larger.

@@ -591,15 +591,16 @@ fn members_follow_membership_and_attributes() {
     assert_eq!(names(&store), both);
     assert_eq!(store.view().cluster_version(), Some("3.7.0"));
     assert_eq!(store.machine.membership(), Some(membership(&[5, 3], &[3])));
-    for members in [membership(&[3], &[3]), membership(&[3, 5], &[3, 5])] {
-        let entry = store.next(EntryPayload::Membership(members));
-        store.apply(entry);
-    }
-    assert_eq!(
-        names(&store)[1],
-        (5, String::new(), false),
-        "a member that comes back is a new one"
-    );
+    let entry = store.next(EntryPayload::Membership(membership(&[3, 7], &[3])));
+    store.apply(entry);
+    // Too late: it belongs to nobody any more.
+    let late = store.run(Verb::MemberAttributes(said(5, "late")));
+    assert!(late.changes.is_empty());
+    store.machine.flusher().flush().unwrap();
+    let mut store = store.crash();
+    let removed = |id| store.view().is_removed_member(MemberId(id));
+    assert_eq!([3, 5, 7, 9].map(removed), [false, true, false, false]);
+    assert_eq!(names(&store)[1], (7, String::new(), true));
     let damaged = store.next(EntryPayload::Membership(Bytes::from_static(b"\xff\xff")));
     assert!(matches!(
         store.machine.apply_batch(&[damaged]),

@@ -145,6 +145,29 @@ impl CountTable {
         Ok(count)
     }
 
+    /// Live keys in a span, or a little more: all keys of the blocks it touches.
+    /// Reads nothing.
+    pub(crate) fn count_at_most(&self, span: KeySpan<'_>) -> u64 {
+        let (from, until) = match span {
+            KeySpan::One(_) => return 1,
+            _ if span.is_empty() => return 0,
+            KeySpan::Range { from, until } => (from, until),
+        };
+        let low = self.locate(from);
+        let beyond = match until.map(|until| self.locate(until)) {
+            Some(high) if high == low => 0,
+            Some(high) => self.between(low, high) + self.block(high).keys,
+            None => self.after(low),
+        };
+        self.block(low).keys + beyond
+    }
+
+    /// Where the block after the one that `key` belongs to begins.
+    pub(crate) fn boundary_after(&self, key: &[u8]) -> Option<&[u8]> {
+        let next = self.next(self.locate(key))?;
+        Some(&self.block(next).first)
+    }
+
     /// Keys of one block that are in `[from, until)`. Walks what is inside and
     /// what is outside at once, until either ends: a prefix that fills nearly
     /// all of the block, or nearly nothing, costs next to nothing.

@@ -22,7 +22,21 @@ pub(crate) struct Version<'a> {
     pub value: &'a [u8],
 }
 
-impl Version<'_> {
+impl<'a> Version<'a> {
+    /// What a message says.
+    pub(crate) fn of(kv: &'a mvccpb::KeyValue) -> Self {
+        Self {
+            key: &kv.key,
+            header: Header {
+                create_revision: kv.create_revision,
+                modified: Revision::new(kv.mod_revision, 0),
+                version: kv.version,
+                lease: kv.lease,
+            },
+            value: &kv.value,
+        }
+    }
+
     /// A copy of its own for a caller that has the key already.
     pub(crate) fn to_kv(self, key: Bytes) -> mvccpb::KeyValue {
         key_value(key, &self.header, Bytes::copy_from_slice(self.value))

@@ -130,109 +130,176 @@ impl Source<'_> {
 
     /// Answers a range request; the header is left to the caller.
     pub(crate) fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, ReadError> {
+        let mut kvs = Copies::default();
+        let Found { more, count } = self.range_into(request, &mut kvs)?;
+        Ok(pb::RangeResponse {
+            header: None,
+            kvs: kvs.all,
+            more,
+            count,
+        })
+    }
+
+    /// Gives what a range request asks for to `sink`, key by key, and says the rest.
+    pub(crate) fn range_into(
+        &self,
+        request: &pb::RangeRequest,
+        sink: &mut dyn Sink,
+    ) -> Result<Found, ReadError> {
         let revision = self.resolve(request.revision)?;
         let span = KeySpan::new(&request.key, &request.range_end);
+        let plan = Plan::of(request);
         if request.count_only {
             let count = self.count(span, revision)?;
-            return Ok(pb::RangeResponse {
-                count,
-                ..Default::default()
-            });
+            return Ok(Found { more: false, count });
         }
-        if let (KeySpan::One(key), true) = (span, revision >= self.revision) {
-            return Ok(self.point(key, request)?);
-        }
-        let plan = Plan::of(request);
-        let Collected {
-            mut kvs,
-            kept,
-            found,
-            exhausted,
-        } = self.collect(span, revision, &plan)?;
+        Ok(match (span, plan.sort) {
+            (KeySpan::One(key), _) if revision >= self.revision => self.point(key, &plan, sink)?,
+            (_, None) => self.in_order(span, revision, &plan, sink)?,
+            (_, Some(_)) => self.sorted(span, revision, &plan, sink)?,
+        })
+    }
+
+    /// One key as of now: one lookup.
+    fn point(&self, key: &[u8], plan: &Plan, sink: &mut dyn Sink) -> Result<Found, Fault> {
+        let found = current::get(self.read, key, |version| {
+            if plan.filter.keeps(&version) {
+                sink.push(plan.shown(version));
+            }
+        })?;
+        let count = i64::from(found.is_some());
+        Ok(Found { more: false, count })
+    }
+
+    /// Keys in their own order: none is held, and the walk ends with the limit.
+    fn in_order(
+        &self,
+        span: KeySpan<'_>,
+        revision: i64,
+        plan: &Plan,
+        sink: &mut dyn Sink,
+    ) -> Result<Found, Fault> {
+        let mut counted = Counted::new(self, span, revision);
+        let (mut kept, mut exhausted) = (0, true);
+        self.walk(span, revision, plan.values, &mut |version| {
+            if plan.kept_max.is_some_and(|max| kept >= max) {
+                exhausted = false;
+                return Ok(ControlFlow::Break(()));
+            }
+            counted.see(version.key);
+            if plan.filter.keeps(&version) {
+                kept += 1;
+                // The one above the limit only tells that there are more.
+                if plan.limit.is_none_or(|limit| kept <= limit) {
+                    sink.push(plan.shown(version));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let count = if exhausted {
+            counted.all
+        } else {
+            let (counted, rest) = counted.rest(span);
+            counted + self.count(rest, revision)?
+        };
         let more = plan.limit.is_some_and(|limit| kept > limit);
-        if let Some(limit) = plan.limit {
-            kvs.truncate(limit);
-        }
-        if request.keys_only {
-            kvs.iter_mut().for_each(|kv| plan.strip(kv));
+        Ok(Found { more, count })
+    }
+
+    /// Keys in another order: those that the limit may leave are held and sorted.
+    fn sorted(
+        &self,
+        span: KeySpan<'_>,
+        revision: i64,
+        plan: &Plan,
+        sink: &mut dyn Sink,
+    ) -> Result<Found, Fault> {
+        let mut kvs = Copies::default();
+        let (mut kept, mut found, mut exhausted) = (0, 0, true);
+        self.walk(span, revision, plan.values, &mut |version| {
+            if plan.kept_max.is_some_and(|max| kept >= max) {
+                exhausted = false;
+                return Ok(ControlFlow::Break(()));
+            }
+            found += 1;
+            if plan.filter.keeps(&version) {
+                kept += 1;
+                kvs.push(version);
+                plan.prune(&mut kvs.all);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        plan.sort(&mut kvs.all);
+        let limit = plan.limit.unwrap_or(usize::MAX);
+        for kv in kvs.all.iter().take(limit) {
+            sink.push(plan.shown(Version::of(kv)));
         }
         let count = if exhausted {
             found
         } else {
             self.count(span, revision)?
         };
-        Ok(pb::RangeResponse {
-            header: None,
-            kvs,
-            more,
-            count,
-        })
-    }
-
-    /// One key as of now: one lookup, and the key is not copied.
-    fn point(&self, key: &[u8], request: &pb::RangeRequest) -> Result<pb::RangeResponse, Fault> {
-        let plan = Plan::of(request);
-        let kv = current::get(self.read, key, |version| {
-            if request.keys_only {
-                let mut kv = key_value(request.key.clone(), &version.header, Bytes::new());
-                plan.strip(&mut kv);
-                kv
-            } else {
-                version.to_kv(request.key.clone())
-            }
-        })?;
-        let count = i64::from(kv.is_some());
-        let kvs = kv
-            .into_iter()
-            .filter(|kv| plan.filter.keeps(kv.mod_revision, kv.create_revision))
-            .collect();
-        Ok(pb::RangeResponse {
-            header: None,
-            kvs,
-            more: false,
-            count,
-        })
-    }
-
-    /// Reads the keys that the filters leave, in the order asked for.
-    fn collect(&self, span: KeySpan<'_>, revision: i64, plan: &Plan) -> Result<Collected, Fault> {
-        let mut all = Collected {
-            kvs: Vec::new(),
-            kept: 0,
-            found: 0,
-            exhausted: true,
-        };
-        let mut copier = Copier::default();
-        self.walk(span, revision, plan.values, &mut |version| {
-            if plan.kept_max.is_some_and(|max| all.kept >= max) {
-                all.exhausted = false;
-                return Ok(ControlFlow::Break(()));
-            }
-            all.found += 1;
-            if plan
-                .filter
-                .keeps(version.header.modified.main, version.header.create_revision)
-            {
-                all.kept += 1;
-                all.kvs.push(copier.copy(&version, plan.values));
-                plan.prune(&mut all.kvs);
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        plan.sort(&mut all.kvs);
-        Ok(all)
+        let more = kept > limit;
+        Ok(Found { more, count })
     }
 }
 
-/// What a walk has brought together.
-struct Collected {
-    kvs: Vec<mvccpb::KeyValue>,
-    /// Keys that the filters left, pruned ones included.
-    kept: usize,
-    /// Keys before filters.
-    found: i64,
-    /// Whether these are all.
-    exhausted: bool,
+/// Where the keys of an answer go.
+pub(crate) trait Sink {
+    /// Takes the next key.
+    fn push(&mut self, version: Version<'_>);
+}
+
+/// What an answer says beside its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub more: bool,
+    pub count: i64,
+}
+
+/// Counts the keys of a walk that begins with its span. Behind the count block
+/// in which that begins, all others can be counted without walking them.
+struct Counted<'s> {
+    boundary: Option<&'s [u8]>,
+    all: i64,
+    inside: i64,
+}
+
+impl<'s> Counted<'s> {
+    fn new(source: &'s Source<'_>, span: KeySpan<'_>, revision: i64) -> Self {
+        let boundary = match (source.counts, span) {
+            (Some(counts), KeySpan::Range { from, .. }) if revision >= source.revision => {
+                counts.boundary_after(from)
+            }
+            _ => None,
+        };
+        Self {
+            boundary,
+            all: 0,
+            inside: 0,
+        }
+    }
+
+    fn see(&mut self, key: &[u8]) {
+        // Keys come in order: once beyond it, always beyond.
+        if self.inside == self.all && self.boundary.is_some_and(|boundary| key < boundary) {
+            self.inside += 1;
+        }
+        self.all += 1;
+    }
+
+    /// How many are counted for good, and the span to count on in.
+    fn rest<'k>(&self, span: KeySpan<'k>) -> (i64, KeySpan<'k>)
+    where
+        's: 'k,
+    {
+        match (span, self.boundary) {
+            (KeySpan::Range { until, .. }, Some(from)) if self.all > self.inside => {
+                (self.inside, KeySpan::Range { from, until })
+            }
+            _ => (0, span),
+        }
+    }
 }
 
 /// Fewer keys than this are sorted once, at the end.
@@ -248,6 +315,7 @@ struct Plan {
     /// only tells that there are more. None if a sort has to see all.
     kept_max: Option<usize>,
     values: Values,
+    keys_only: bool,
     keeps_lease: bool,
 }
 
@@ -283,6 +351,7 @@ impl Plan {
             limit,
             kept_max,
             values,
+            keys_only: request.keys_only,
             keeps_lease,
         }
     }
@@ -306,11 +375,14 @@ impl Plan {
 
     /// What `keys_only` leaves. The lease goes too, because etcd answers from
     /// its index, unless it had to read the values to sort by them.
-    fn strip(&self, kv: &mut mvccpb::KeyValue) {
-        kv.value = Bytes::new();
-        if !self.keeps_lease {
-            kv.lease = 0;
+    fn shown<'v>(&self, mut version: Version<'v>) -> Version<'v> {
+        if self.keys_only {
+            version.value = &[];
+            if !self.keeps_lease {
+                version.header.lease = 0;
+            }
         }
+        version
     }
 }
 
@@ -332,11 +404,12 @@ impl Filter {
         self.mod_revision != (0, 0) || self.create_revision != (0, 0)
     }
 
-    fn keeps(&self, modified: i64, created: i64) -> bool {
+    fn keeps(&self, version: &Version<'_>) -> bool {
         let inside = |(min, max): (i64, i64), value: i64| {
             (min == 0 || value >= min) && (max == 0 || value <= max)
         };
-        inside(self.mod_revision, modified) && inside(self.create_revision, created)
+        inside(self.mod_revision, version.header.modified.main)
+            && inside(self.create_revision, version.header.create_revision)
     }
 }
 
@@ -353,6 +426,19 @@ fn sort(kvs: &mut [mvccpb::KeyValue], target: SortTarget, order: SortOrder) {
         kvs.sort_by(|a, b| ascending(b, a));
     } else {
         kvs.sort_by(ascending);
+    }
+}
+
+/// Keys of an answer, copied out of the backend.
+#[derive(Default)]
+struct Copies {
+    all: Vec<mvccpb::KeyValue>,
+    copier: Copier,
+}
+
+impl Sink for Copies {
+    fn push(&mut self, version: Version<'_>) {
+        self.all.push(self.copier.copy(&version, Values::Load));
     }
 }
 

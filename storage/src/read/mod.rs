@@ -4,6 +4,7 @@ mod cursor;
 mod handle;
 mod hash;
 mod view;
+mod wire;
 
 pub use cursor::RangeCursor;
 pub(crate) use handle::Shared;
@@ -11,3 +12,4 @@ pub use handle::{ReadHandle, Sizes};
 pub use hash::{HashKv, HashTask};
 pub(crate) use view::revision_header;
 pub use view::{LeaseInfo, ReadView};
+pub use wire::WireAnswer;

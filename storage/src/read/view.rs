@@ -1,6 +1,10 @@
 //! One state of the store.
 
-use super::{cursor::RangeCursor, hash::HashTask};
+use super::{
+    cursor::RangeCursor,
+    hash::HashTask,
+    wire::{self, WireAnswer},
+};
 use crate::{
     backend::Read,
     cluster::ClusterState,
@@ -120,6 +124,17 @@ impl ReadView {
         self.source().range(request)
     }
 
+    /// The same, encoded: its fields but the header are appended to `answer`.
+    pub fn range_onto(
+        &self,
+        request: &pb::RangeRequest,
+        answer: &mut WireAnswer,
+    ) -> Result<(), ReadError> {
+        let found = self.source().range_into(request, answer)?;
+        answer.put_message(&wire::tail(found));
+        Ok(())
+    }
+
     /// A read-only transaction, compares included; outer `header` unset.
     pub fn read_txn(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
         let source = self.source();
@@ -127,6 +142,41 @@ impl ReadView {
         self.check_txn(&source, request, &mut path)?;
         path.rewind();
         self.answer_txn(&source, request, &mut path)
+    }
+
+    /// The same for one without nested transactions, encoded: its fields but
+    /// the header are appended to `answer`. Says how many ranges there are.
+    pub fn read_txn_onto(
+        &self,
+        request: &pb::TxnRequest,
+        answer: &mut WireAnswer,
+    ) -> Result<usize, ReadError> {
+        let source = self.source();
+        let mut path = Path::decide(&source, request)?;
+        self.check_txn(&source, request, &mut path)?;
+        path.rewind();
+        let succeeded = path.step();
+        answer.put_message(&pb::TxnResponse {
+            succeeded,
+            ..Default::default()
+        });
+        let operations = compare::branch(request, succeeded);
+        for operation in operations {
+            let Some(Request::RequestRange(range)) = &operation.request else {
+                return Err(Rejection::KeyNotFound.into());
+            };
+            let header = Some(revision_header(source.revision));
+            let mut inner = WireAnswer::new(
+                0,
+                &pb::RangeResponse {
+                    header,
+                    ..Default::default()
+                },
+            );
+            self.range_onto(range, &mut inner)?;
+            answer.put_operation(inner);
+        }
+        Ok(operations.len())
     }
 
     fn check_txn(
@@ -189,6 +239,12 @@ impl ReadView {
     pub fn count(&self, key: &[u8], range_end: &[u8]) -> Result<i64, Fault> {
         self.source()
             .count(KeySpan::new(key, range_end), self.state.revision)
+    }
+
+    /// As many live keys as there are in `[key, range_end)`, or some hundred
+    /// more; without reading any.
+    pub fn count_at_most(&self, key: &[u8], range_end: &[u8]) -> u64 {
+        self.counts.count_at_most(KeySpan::new(key, range_end))
     }
 
     /// Live keys in the whole store, without walking them.
@@ -309,6 +365,11 @@ impl ReadView {
     /// Active alarms, by member and kind.
     pub fn alarms(&self) -> &[pb::AlarmMember] {
         &self.cluster.alarms
+    }
+
+    /// Whether a member with this ID was removed; none may have it again.
+    pub fn is_removed_member(&self, id: MemberId) -> bool {
+        self.cluster.removed.contains(&id)
     }
 
     /// All members, by ID.

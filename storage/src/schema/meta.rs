@@ -27,6 +27,8 @@ pub(crate) const COUNT: u8 = b'b';
 pub(crate) const LEASE_KEY: u8 = b'k';
 /// Leases: lease.
 pub(crate) const LEASE: u8 = b'l';
+/// Members that were removed: member.
+pub(crate) const REMOVED: u8 = b'r';
 /// What members say of themselves (`internal::MemberRecord`): member.
 pub(crate) const ATTRIBUTES: u8 = b't';
 
@@ -148,8 +150,13 @@ pub(crate) fn attributes(id: MemberId) -> [u8; 9] {
     numbered(ATTRIBUTES, id.0)
 }
 
-/// The member of an [`attributes`] key.
-pub(crate) fn decode_attributes(key: &[u8]) -> Result<MemberId, Fault> {
+/// The key that keeps a removed member's ID from coming back.
+pub(crate) fn removed(id: MemberId) -> [u8; 9] {
+    numbered(REMOVED, id.0)
+}
+
+/// The member of an [`attributes`] or [`removed`] key.
+pub(crate) fn decode_member(key: &[u8]) -> Result<MemberId, Fault> {
     Ok(MemberId(number(key)?))
 }
 
@@ -243,10 +250,9 @@ mod tests {
             assert!(lease_key(id, b"x").starts_with(&lease_keys(id)));
         }
         assert_eq!(decode_alarm(&alarm(u64::MAX, 2)).unwrap(), (u64::MAX, 2));
-        assert_eq!(
-            decode_attributes(&attributes(MemberId(9))).unwrap(),
-            MemberId(9)
-        );
+        for key in [attributes(MemberId(9)), removed(MemberId(9))] {
+            assert_eq!(decode_member(&key).unwrap(), MemberId(9));
+        }
         assert!(decode_alarm(b"a").is_err());
         assert!(decode_lease(b"l").is_err());
     }

@@ -1,7 +1,7 @@
 //! One face for the model and for the real store, so that one script can
 //! drive both.
 
-use super::{Model, audit::audit};
+use super::{Model, audit::audit, wire};
 use crate::{
     apply::{Applied, Entry},
     error::{Fault, ReadError, Rejection},
@@ -380,7 +380,10 @@ impl Engine for Machine {
         }
     }
     fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, Rejection> {
-        answer(self.view().range(request))
+        let view = self.view();
+        let answered = answer(view.range(request));
+        wire::check_range(&view, request, &answered);
+        answered
     }
     fn stream(&self, request: &pb::RangeRequest, keys_max: usize) -> Result<Streamed, Rejection> {
         let view = self.view();
@@ -393,7 +396,10 @@ impl Engine for Machine {
         Ok(streamed)
     }
     fn read_txn(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Rejection> {
-        answer(self.view().read_txn(request))
+        let view = self.view();
+        let answered = answer(view.read_txn(request));
+        wire::check_read_txn(&view, request, &answered);
+        answered
     }
     fn count(&self, key: &[u8], range_end: &[u8]) -> i64 {
         no_fault(self.view().count(key, range_end))
@@ -482,7 +488,7 @@ fn no_fault<T>(result: Result<T, Fault>) -> T {
     result.unwrap_or_else(|fault| panic!("the store failed: {fault}"))
 }
 
-fn answer<T>(result: Result<T, ReadError>) -> Result<T, Rejection> {
+pub(super) fn answer<T>(result: Result<T, ReadError>) -> Result<T, Rejection> {
     match result {
         Ok(answer) => Ok(answer),
         Err(ReadError::Rejected(rejection)) => Err(rejection),

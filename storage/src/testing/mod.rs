@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod model;
 mod power;
 pub mod script;
+mod wire;
 
 pub use engine::{Engine, Machine};
 pub use model::Model;

@@ -40,6 +40,17 @@ impl Committed {
         Some(membership)
     }
 
+    /// The newest membership that is committed.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.memberships.values().next_back()
+    }
+
+    /// Whether the member belonged to the cluster once, and does no more.
+    pub fn has_removed(&self, id: u64) -> bool {
+        let holds = |membership: &Membership| membership.get_node(&id).is_some();
+        self.memberships.values().any(holds) && !self.membership().is_some_and(holds)
+    }
+
     /// Compares what the member has newly committed; the indexes nobody had
     /// committed before.
     pub fn look(&mut self, member: &Member) -> Result<std::ops::Range<u64>, String> {

@@ -1,5 +1,6 @@
 //! The services over a real node, asked through their own clients.
 
+mod cluster;
 mod kv;
 mod lease;
 mod maintenance;
@@ -73,6 +74,7 @@ fn options(directory: &Path, config: &Config, members: Vec<Node>) -> NodeOptions
     NodeOptions {
         wal_dir: directory.join("wal"),
         storage: StorageOptions::at(directory.join("state")),
+        force_new_cluster: false,
         bootstrap: Bootstrap::New {
             identity: IDENTITY,
             members,
@@ -102,7 +104,7 @@ impl Bench {
     async fn on(directory: Arc<TempDir>, config: Config) -> Self {
         let options = options(directory.path(), &config, vec![founder(MEMBER_ID)]);
         let node = RaftNode::open(options).unwrap();
-        let member = Member::start(config, node, Metrics::default());
+        let member = Member::start(config, node, Metrics::default(), Arc::default());
         member.wait_published().await;
         let router = routes(&member);
         Self {

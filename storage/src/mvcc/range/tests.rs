@@ -1,5 +1,7 @@
 use super::*;
 use crate::fixture::{Store, range_request, text};
+use crate::read::{WireAnswer, revision_header};
+use prost::Message as _;
 
 /// a: 2, 5 (rewritten); b: 3; c: 4, deleted at 6; a\0: 7.
 fn store() -> Store {
@@ -328,6 +330,72 @@ fn counts_of_old_revisions_either_way() {
             (*count, *count > 1),
             "at {revision}"
         );
+    }
+}
+
+#[test]
+fn pages_of_many_keys_tell_the_exact_count() {
+    let mut store = Store::memory();
+    for number in 0..3000 {
+        store.put(&format!("k{number:04}"), "");
+    }
+    for number in (0..3000).step_by(7) {
+        store.delete(&format!("k{number:04}"), "");
+    }
+    let now = store.view().revision();
+    for (first, end) in [(0, 3000), (1, 2999), (255, 1800), (700, 701), (2100, 2700)] {
+        let all = store.list(&format!("k{first:04}"), &format!("k{end:04}"), 0);
+        for (limit, revision, keys_only) in [
+            (1, 0, false),
+            (300, 0, true),
+            (500, now, false),
+            (600, 0, false),
+        ] {
+            let request = pb::RangeRequest {
+                limit,
+                revision,
+                keys_only,
+                ..range_request(&format!("k{first:04}"), &format!("k{end:04}"))
+            };
+            let page = store.view().range(&request).unwrap();
+            assert_eq!(page.count, all.len() as i64, "{first} to {end}, {limit}");
+            let at_most = store.view().count_at_most(&request.key, &request.range_end);
+            assert!((0..=1024).contains(&(at_most as i64 - page.count)));
+        }
+    }
+}
+
+#[test]
+fn an_encoded_answer_of_many_pieces_is_the_same() {
+    let mut store = Store::memory();
+    for number in 0..700 {
+        let value = "v".repeat((number * number) % 3000);
+        store.put(&format!("k{number:04}"), &value);
+    }
+    store.put("k0300", &"large".repeat(100_000));
+    for limit in [0, 1, 20, 300, 699] {
+        let request = pb::RangeRequest {
+            limit,
+            ..range_request("k", "l")
+        };
+        let answered = store.view().range(&request).unwrap();
+        let header = pb::RangeResponse {
+            header: Some(revision_header(7)),
+            ..Default::default()
+        };
+        let mut wire = WireAnswer::new(5, &header);
+        store.view().range_onto(&request, &mut wire).unwrap();
+        let bytes = wire.bytes();
+        let pieces = wire.into_pieces(|first| first[..5].copy_from_slice(b"12345"));
+        assert!(limit != 0 || pieces.len() > 3, "{}", pieces.len());
+        let all: Vec<u8> = pieces.into_iter().flatten().collect();
+        assert_eq!((all.len(), &all[..5]), (bytes, &b"12345"[..]));
+        let decoded = pb::RangeResponse::decode(&all[5..]).unwrap();
+        assert_eq!(
+            (decoded.kvs, decoded.more, decoded.count),
+            (answered.kvs, answered.more, answered.count)
+        );
+        assert_eq!(decoded.header, header.header);
     }
 }
 
