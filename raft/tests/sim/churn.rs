@@ -47,6 +47,10 @@ impl World {
             },
             _ => {
                 self.highest_id = next;
+                // A second voter is needed for the change that adds it.
+                if voters.len() == 1 || self.chance.permille(500) {
+                    self.join(next);
+                }
                 MembershipChange::Add {
                     id: next,
                     peer_urls: node_of(next).peer_urls,
@@ -66,6 +70,15 @@ impl World {
         });
     }
 
+    /// A member to be starts, and waits to be told.
+    fn join(&mut self, id: u64) {
+        let rate = self.clock_rate();
+        self.members.insert(id, Member::new(id, &[], rate));
+        let at = self.now + self.chance.between(0, 2_000_000);
+        self.starts.insert(id, at);
+        self.note(format_args!("member {id} joins"));
+    }
+
     /// Whoever has come into the cluster starts, whoever was removed ends.
     pub fn follow_membership(&mut self) -> Checked {
         let Some(membership) = self.committed.membership() else {
@@ -73,15 +86,9 @@ impl World {
         };
         let nodes: Vec<u64> = membership.nodes().map(|(id, _)| *id).collect();
         for id in nodes {
-            if self.members.contains_key(&id) {
-                continue;
+            if !self.members.contains_key(&id) {
+                self.join(id);
             }
-            self.highest_id = self.highest_id.max(id);
-            let rate = self.clock_rate();
-            self.members.insert(id, Member::new(id, &[], rate));
-            let at = self.now + self.chance.between(0, 2_000_000);
-            self.starts.insert(id, at);
-            self.note(format_args!("member {id} joins"));
         }
         for id in self.members.keys().copied().collect::<Vec<_>>() {
             let removed = self.committed.has_removed(id);

@@ -2,7 +2,7 @@
 //! order of hashed maps, the first numbers of tokio) follows from the seed
 //! then, and not from which seeds ran before.
 
-use crate::{host, world::World};
+use crate::{host, trace::Shown, world::World};
 use parking_lot::Mutex;
 use std::{
     env,
@@ -13,7 +13,7 @@ use std::{
 /// Seeds of every run.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=200;
 
-/// Set: a seed's events are printed as they happen.
+/// Set: a seed's events are printed as they happen; `messages`: these as well.
 const SHOWN: &str = "STERNPOST_SIMULATE_SHOW";
 
 /// How one seed went.
@@ -46,6 +46,14 @@ pub fn seeds() -> Vec<u64> {
     }
 }
 
+fn shown() -> Shown {
+    match env::var(SHOWN).as_deref() {
+        Err(_) => Shown::Nothing,
+        Ok("messages") => Shown::Messages,
+        Ok(_) => Shown::Events,
+    }
+}
+
 /// In a process that simulates: lives the seed through, and says how it went.
 pub fn child() {
     let Ok(seed) = env::var(host::SEED) else {
@@ -54,7 +62,7 @@ pub fn child() {
     let seed: u64 = seed.parse().unwrap();
     host::seed_thread(seed);
     host::set_time(0);
-    let outcome = World::new(seed, env::var_os(SHOWN).is_some()).run();
+    let outcome = World::new(seed, shown()).run();
     let wrong = outcome.wrong.unwrap_or_default().replace('\n', " ");
     println!(
         "\noutcome {:016x} {} {} {} {} {wrong}",

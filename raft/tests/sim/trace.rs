@@ -6,12 +6,19 @@ use std::fmt;
 pub struct Trace {
     hash: u64,
     events: u64,
-    shown: bool,
+    shown: Shown,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shown {
+    Nothing,
+    Events,
+    Messages,
 }
 
 impl Trace {
-    /// With `shown`, each line is printed as well.
-    pub fn new(shown: bool) -> Self {
+    pub fn new(shown: Shown) -> Self {
         Self {
             hash: 0xcbf2_9ce4_8422_2325,
             events: 0,
@@ -24,8 +31,15 @@ impl Trace {
         self.events += 1;
         let line = format!("{:>10.3} {event}", now as f64 / 1000.0);
         self.add(line.as_bytes());
-        if self.shown {
+        if self.shown >= Shown::Events {
             println!("{line}");
+        }
+    }
+
+    /// A message arrived; `line` says which.
+    pub fn message(&mut self, now: u64, line: impl FnOnce() -> String) {
+        if self.shown >= Shown::Messages {
+            println!("{:>10.3}   {}", now as f64 / 1000.0, line());
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     member::{Member, Members},
     net::{Net, Said},
     plan::{Plan, Wire},
-    trace::Trace,
+    trace::{Shown, Trace},
 };
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
@@ -62,7 +62,7 @@ pub struct Outcome {
 }
 
 impl World {
-    pub fn new(seed: u64, shown: bool) -> Self {
+    pub fn new(seed: u64, shown: Shown) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::of(&mut chance);
         let net = Net::new(chance.fork(), plan.wire.clone(), Trace::new(shown));
@@ -208,8 +208,11 @@ impl World {
     }
 
     fn are_equal(&self) -> bool {
-        let mut states = self.members.values().map(|member| {
-            let view = member.node()?.reads().view();
+        let Some(membership) = self.committed.membership() else {
+            return false;
+        };
+        let mut states = membership.nodes().map(|(id, _)| {
+            let view = self.members.get(id)?.node()?.reads().view();
             Some((view.applied()?, view.state_digest()))
         });
         let Some(Some(first)) = states.next() else {

@@ -385,6 +385,7 @@ impl Inner {
     fn arrive(&mut self, net: &Net, packet: Packet) -> Option<Box<dyn Send>> {
         self.delivered += 1;
         packet.trace(self.now, &mut self.trace);
+        self.trace.message(self.now, || serve::describe(&packet));
         let Packet {
             caller,
             call,

@@ -142,3 +142,31 @@ fn voted(caller: &Caller, request: &Bytes, answer: &Body, said: &mut Vec<Said>) 
         });
     }
 }
+
+/// A message in words.
+pub(super) fn describe(packet: &Packet) -> String {
+    fn read<A: Message + Default + std::fmt::Debug>(bytes: &Bytes) -> Option<String> {
+        A::decode(bytes.clone())
+            .ok()
+            .map(|message| format!("{message:?}"))
+    }
+    let (from, to) = packet.link();
+    let text = match &packet.content {
+        Content::Request(Method::Vote, bytes) => read::<pb::VoteRequest>(bytes),
+        Content::Request(Method::AppendOne, bytes) => read::<pb::AppendRequest>(bytes),
+        Content::Up(Some(bytes)) => {
+            read::<pb::AppendRequest>(bytes).or_else(|| read::<pb::ForwardedProposals>(bytes))
+        }
+        other => Some(format!("{other:?}")),
+    };
+    let kind = match &packet.content {
+        Content::Request(method, _) => format!("{method:?}"),
+        Content::Up(_) => "Up".into(),
+        _ => String::new(),
+    };
+    format!(
+        "{from} -> {to} #{} {kind} {}",
+        packet.call,
+        text.unwrap_or_default()
+    )
+}
