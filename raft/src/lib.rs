@@ -7,6 +7,7 @@
 
 pub mod applied;
 mod apply_worker;
+mod assembly;
 mod batcher;
 mod changer;
 mod changes;

@@ -2,7 +2,6 @@
 //! as it does.
 
 mod change;
-mod contact;
 mod leadership;
 mod probe;
 mod promote;
@@ -10,7 +9,6 @@ mod publish;
 mod standing;
 
 pub use change::Change;
-pub use contact::Contacts;
 pub use leadership::LeadershipView;
 pub use probe::Probes;
 pub use standing::Standing;
@@ -65,9 +63,7 @@ pub struct Member {
     pub leadership: LeadershipView,
     /// What this member is in the cluster.
     pub standing: Arc<Standing>,
-    /// Whom the leader hears.
-    pub contacts: Contacts,
-    /// Who answers probes.
+    /// Who answers this member.
     pub probes: Probes,
     /// The way to the leader.
     pub leader_link: LeaderLink,
@@ -100,7 +96,6 @@ impl Member {
         let member = Arc::new(Self {
             identity,
             standing,
-            contacts: Contacts::new(identity.member_id),
             probes: Probes::default(),
             leader_link: LeaderLink::new(identity, transport),
             leadership: LeadershipView::new(identity.member_id, node.leadership()),
@@ -119,7 +114,6 @@ impl Member {
         member.look_at_standing();
         member.spawn(leadership::follow(member.clone()));
         member.spawn(leadership::watch_absence(member.clone()));
-        member.spawn(contact::run(member.clone()));
         member.spawn(probe::run(member.clone()));
         member.spawn(promote::run(member.clone()));
         member.spawn(crate::lease::run(member.clone()));

@@ -128,9 +128,10 @@ impl Member {
         let deadline = started + self.config.request_timeout();
         let mut pending = Pending::new(self);
         if !self.leadership.has_leader() {
-            // Boxed, so that what is rare takes no room in every request.
+            // Boxed, so that what is rare takes no room in every request. As
+            // in etcd, whose own deadline comes out here.
             let elected = Box::pin(self.leadership.wait_for_leader(deadline)).await;
-            elected.map_err(|_| self.timeout_cause(started))?;
+            elected.map_err(|_| ApiError::ContextDeadlineExceeded)?;
         }
         match tokio::time::timeout_at(deadline, self.node.propose(command)).await {
             Ok(Ok(applied)) => {

@@ -235,25 +235,21 @@ impl Beside {
 
     /// Always so many at once, until the window is over; counts those that came to their end.
     async fn lists(&self) -> u64 {
-        let end = tokio::time::Instant::now() + self.window;
+        let request = pb::RangeRequest {
+            key: self.content.key(0).into(),
+            range_end: self.content.end().into(),
+            ..Default::default()
+        };
+        let list = List {
+            endpoint: self.target.endpoint().to_owned(),
+            request,
+            least: self.keys * VALUE_BYTES as u64,
+            end: tokio::time::Instant::now() + self.window,
+        };
         let mut lists = Vec::new();
         for _ in 0..LISTS {
-            let request = pb::RangeRequest {
-                key: self.content.key(0).into(),
-                range_end: self.content.end().into(),
-                ..Default::default()
-            };
-            let least = self.keys * VALUE_BYTES as u64;
-            let mut raw = Raw::connect(self.target.endpoint()).await;
-            lists.push(tokio::spawn(async move {
-                let mut times = 0;
-                while let Ok(bytes) = tokio::time::timeout_at(end, raw.range(&request)).await {
-                    let bytes = bytes.expect("a list is answered");
-                    assert!(bytes > least, "a list of {bytes} bytes is not whole");
-                    times += 1;
-                }
-                times
-            }));
+            let list = list.clone();
+            lists.push(tokio::task::spawn_blocking(move || list.read_all()));
         }
         let mut times = 0;
         for list in lists {
@@ -277,6 +273,44 @@ impl Beside {
         };
         let loaded = load::run(&self.target, load).await;
         assert_eq!(loaded.accepted, self.keys, "{}: not full", self.kind.name());
+    }
+}
+
+/// Whoever lists is a client elsewhere: here, where it shares the cores with
+/// the server and with whoever puts, it goes last.
+const LISTING_NICE: libc::c_int = 10;
+
+/// A list that is asked for again and again.
+#[derive(Clone)]
+struct List {
+    endpoint: String,
+    request: pb::RangeRequest,
+    /// Bytes of a whole answer, at least.
+    least: u64,
+    end: tokio::time::Instant,
+}
+
+impl List {
+    /// Reads on a thread of its own; counts the answers that came to their end.
+    fn read_all(self) -> u64 {
+        // SAFETY: it takes and returns numbers; 0 means this thread.
+        let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LISTING_NICE) };
+        assert_eq!(done, 0, "a thread may always be nicer");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        runtime.block_on(async {
+            let mut raw = Raw::connect(&self.endpoint).await;
+            let mut times = 0;
+            while let Ok(bytes) = tokio::time::timeout_at(self.end, raw.range(&self.request)).await
+            {
+                let bytes = bytes.expect("a list is answered");
+                assert!(bytes > self.least, "a list of {bytes} bytes is not whole");
+                times += 1;
+            }
+            times
+        })
     }
 }
 

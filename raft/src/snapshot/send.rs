@@ -24,6 +24,10 @@ const OPENING_MAX: Duration = Duration::from_secs(5);
 /// How long the receiver may be silent. It says so while it works.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// How long a receiver that has failed is left alone: each try costs a flush
+/// and a copy.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
 /// Sends the state over the call that `exchange` makes. The receiver's vote
 /// when it has installed it, or wants no more of it. The text says why it
 /// failed; a later try goes on where this one ended.
@@ -57,8 +61,11 @@ where
         failure = failed(&mut upload) => Err(failure),
         outcome = follow(&mut steps, have) => outcome,
     };
-    // The log is kept until here.
-    drop(own);
+    // The log is kept until here, and the upload ends.
+    drop((own, steps));
+    if outcome.is_err() {
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
     outcome
 }
 

@@ -3,11 +3,14 @@
 
 use crate::{
     apply_worker,
+    assembly::{Common, Doors},
     error::OpenError,
+    flow::{FaultLine, Flow},
     housekeeper::Keeping,
-    lifecycle::{self, Assembly, Ends, HouseParts, Threads},
-    log_store::{LogStore, Recovered},
-    node::{Inner, RaftNode},
+    lifecycle::{Assembly, Ends, HouseParts, assemble},
+    log_store::{LogStore, Recovered, WalOptions},
+    node::RaftNode,
+    opening::given_state,
     options::NodeOptions,
     runtime::{self, Opened},
     wal::files::Files,
@@ -62,13 +65,23 @@ pub fn open(options: NodeOptions, ground: Ground) -> Result<Parts, OpenError> {
         machine,
         purge_entries_min,
     } = ground;
-    let (assembly, log, recovered) =
-        lifecycle::assemble_over(options, files, segment_bytes, machine)?;
+    let flow = Arc::new(Flow::default());
+    let faults = FaultLine::new(flow.clone(), options.observer.clone());
+    let wal = WalOptions {
+        dir: options.wal_dir.clone(),
+        segment_bytes,
+        identity: Some(options.bootstrap.identity()),
+        unsafe_no_fsync: false,
+    };
+    let (log, recovered) = LogStore::open_idle(files, &wal, Arc::new(faults.clone()))?;
+    let state = given_state(&options, &log, machine)?;
+    let identity = recovered.identity;
+    let common = Common::of(identity.member_id, &state, flow, faults);
     let Assembly {
         setup,
         house,
-        finish,
-    } = assembly;
+        doors,
+    } = assemble(options, log.clone(), identity, state, common);
     let HouseParts {
         turns,
         mut housekeeper,
@@ -85,7 +98,7 @@ pub fn open(options: NodeOptions, ground: Ground) -> Result<Parts, OpenError> {
         house: HouseTurns(housekeeper.keeping()),
         opening: Opening {
             opened: opening,
-            finish,
+            doors,
         },
         stop: Stop { stop, ends },
     })
@@ -127,13 +140,10 @@ impl HouseTurns {
     }
 }
 
-/// Makes the node, once openraft has been started.
-type Finish = Box<dyn FnOnce(Opened, Option<Threads>) -> Inner + Send>;
-
 /// A node that is being opened.
 pub struct Opening {
     opened: Receiver<Result<Opened, OpenError>>,
-    finish: Finish,
+    doors: Doors,
 }
 
 impl Opening {
@@ -141,7 +151,7 @@ impl Opening {
     pub async fn opened(self) -> Result<RaftNode, OpenError> {
         loop {
             match self.opened.try_recv() {
-                Ok(opened) => return Ok(RaftNode::of((self.finish)(opened?, None))),
+                Ok(opened) => return Ok(RaftNode::of(self.doors.open(opened?, None))),
                 Err(TryRecvError::Empty) => tokio::time::sleep(LOOK_EVERY).await,
                 Err(TryRecvError::Disconnected) => {
                     return Err(OpenError::Consensus("the raft task has ended".into()));

@@ -172,6 +172,15 @@ pub struct Cluster {
 impl Cluster {
     /// Starts `size` members under `dir`.
     pub fn start(dir: &Path, size: usize) -> Self {
+        let mut cluster = Self::new(dir, size);
+        for id in 1..=size as u64 {
+            cluster.open(id);
+        }
+        cluster
+    }
+
+    /// `size` members, none of which runs yet.
+    pub fn new(dir: &Path, size: usize) -> Self {
         // All at once, so that they differ; each is free again when its member starts.
         let listeners: Vec<TcpListener> = (0..size)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -179,17 +188,12 @@ impl Cluster {
         let addresses = listeners
             .iter()
             .map(|listener| listener.local_addr().unwrap());
-        let mut cluster = Self {
+        Self {
             dir: dir.to_path_buf(),
             addresses: addresses.collect(),
             running: (0..size).map(|_| None).collect(),
             wire: Arc::default(),
-        };
-        drop(listeners);
-        for id in 1..=size as u64 {
-            cluster.open(id);
         }
-        cluster
     }
 
     pub fn dir_of(&self, id: u64) -> PathBuf {

@@ -232,9 +232,8 @@ fn the_newest_transfer_counts_and_what_arrived_before_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let (node, upload) = begin(dir.path()).await;
-        let parts = upload.parts();
         // One that stops after its first file, and never ends.
-        let first = stream::iter(parts[..2].to_vec().into_iter().map(Ok));
+        let first = stream::iter(upload.parts().into_iter().take(2).map(Ok));
         let hanging = first.chain(stream::pending()).boxed();
         let mut steps = node.endpoint().snapshot(&caller(), hanging).unwrap();
         let have = steps.next().await.unwrap().unwrap();

@@ -177,12 +177,7 @@ fn whoever_follows_the_feed_is_told() {
                 }
             }
         }
-        loop {
-            match changes.next().await.unwrap() {
-                ChangeItem::Next(_) => {}
-                ChangeItem::Lagged => break,
-            }
-        }
+        while let ChangeItem::Next(_) = changes.next().await.unwrap() {}
         // What comes after it comes by the feed again, without a gap.
         leader.propose(put("after", "value")).await.unwrap();
         let last = leader.reads().view().revision();
@@ -228,6 +223,49 @@ fn a_receiver_that_stops_in_the_middle_begins_anew() {
         assert!(cluster.wire.transfers().len() == 1);
         cluster.open(3);
         cluster.caught_up(3, 1).await;
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn a_member_that_never_ran_gets_the_state() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let mut cluster = Cluster::new(dir.path(), 3);
+        cluster.open(1);
+        cluster.open(2);
+        let leader = first_leader(&cluster).await;
+        purge_past(&leader, 1, 100).await;
+        cluster.open(3);
+        cluster.caught_up(3, 1).await;
+        assert_eq!(cluster.wire.transfers().len(), 1);
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn after_a_cut_the_next_leader_may_send_its_own_state() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(dir.path(), 3);
+        let leader = first_leader(&cluster).await;
+        leader.propose(put("before", "value")).await.unwrap();
+        cluster.caught_up(3, 1).await;
+        let away = cluster.node(3).log_range().end;
+        cluster.stop(3).await;
+        purge_past(&leader, away, 1024).await;
+        while cluster.node(2).log_range().start <= away {
+            leader.propose(put("more", "value")).await.unwrap();
+        }
+        cluster.wire.cut_after.store(256 << 10, Ordering::Release);
+        cluster.open(3);
+        while cluster.wire.cut_after.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        cluster.stop(1).await;
+        cluster.lead(2).await;
+        cluster.caught_up(3, 2).await;
+        assert_eq!(cluster.wire.transfers().len(), 2);
         cluster.stop_all().await;
     });
 }

@@ -213,7 +213,7 @@ async fn linearizable(member: &Member) -> Result<(), String> {
     match tokio::time::timeout(member.config.request_timeout(), member.node.read_index()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(ApiError::from(error).text().to_owned()),
-        Err(_) => Err(ApiError::ContextDeadlineExceeded.text().to_owned()),
+        Err(_) => Err(ApiError::Timeout.text().to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     config::Url,
     peer::{Forwarded, Leads},
 };
+use std::time::Duration;
 use sternpost_proto::internal::MemberRecord;
 use sternpost_raft::{MembershipChange, MembershipError};
 use sternpost_storage::MemberId;
@@ -14,6 +15,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// How much of the leader's log a learner must hold before it may vote.
 const READY_PERCENT: u64 = 90;
+
+/// A member that came back less than this ago may be lost again, as in etcd.
+const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// A change of the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +67,7 @@ impl From<MembershipError> for ApiError {
 }
 
 /// The members at one moment.
-pub(super) type Members<'a> = &'a [(MemberId, MemberRecord)];
+type Members<'a> = &'a [(MemberId, MemberRecord)];
 
 /// Voters, and those of them that have said their name.
 fn voters(members: Members<'_>, except: Option<u64>) -> (usize, usize) {
@@ -115,7 +119,7 @@ impl Member {
         let deadline = Instant::now() + self.config.request_timeout();
         let mut asked = false;
         let index = loop {
-            let leads = self.leader_for_change(deadline).await?;
+            let leads = self.leader_for_change(change, deadline).await?;
             let outcome = match &leads {
                 Leads::Own => match self.change_members_here(change).await {
                     Ok(index) => Ok(index),
@@ -142,14 +146,23 @@ impl Member {
         self.wait_applied(index, deadline).await
     }
 
-    /// etcd refuses at once while the member that is asked has no quorum.
-    async fn leader_for_change(&self, deadline: Instant) -> Result<Leads, ApiError> {
-        if !self.config.strict_reconfig_check {
-            return self.who_leads(deadline).await;
+    /// Without a leader the member that is asked says what it sees, as in
+    /// etcd, where each looks at its own connections.
+    async fn leader_for_change(
+        &self,
+        change: &Change,
+        deadline: Instant,
+    ) -> Result<Leads, ApiError> {
+        if !self.leadership.has_leader() {
+            match change {
+                Change::Add { is_learner, .. } => self.check_add(*is_learner).await?,
+                Change::Remove { id } => self.check_remove(*id).await?,
+                Change::Promote { .. } => return self.who_leads(deadline).await,
+                Change::Update { .. } => {}
+            }
         }
-        let election = Instant::now() + 2 * self.config.election_timeout;
-        let leads = self.who_leads(election.min(deadline)).await;
-        leads.map_err(|_| ApiError::Unhealthy)
+        let leads = self.who_leads(deadline).await;
+        leads.map_err(|_| ApiError::ContextDeadlineExceeded)
     }
 
     fn settle(&self, change: &Change, error: ApiError) -> Result<(), ApiError> {
@@ -167,14 +180,13 @@ impl Member {
         if self.leadership.leading_term().is_none() {
             return Err(ApiError::NotLeader);
         }
-        self.look_at_contacts();
         let change = match change.clone() {
             Change::Add {
                 id,
                 peer_urls,
                 is_learner,
             } => {
-                self.check_add(is_learner)?;
+                self.check_add(is_learner).await?;
                 MembershipChange::Add {
                     id,
                     peer_urls,
@@ -191,7 +203,7 @@ impl Member {
                 return promoted;
             }
             Change::Remove { id } => {
-                self.check_remove(id)?;
+                self.check_remove(id).await?;
                 MembershipChange::Remove { id }
             }
             Change::Update { id, peer_urls } => {
@@ -221,7 +233,7 @@ impl Member {
         }
     }
 
-    fn check_add(&self, is_learner: bool) -> Result<(), ApiError> {
+    async fn check_add(&self, is_learner: bool) -> Result<(), ApiError> {
         if !self.config.strict_reconfig_check {
             return Ok(());
         }
@@ -232,13 +244,14 @@ impl Member {
         }
         // The new one counts as down.
         let (voters, _) = voters(members, None);
-        if voters > 1 && self.steady_voters(members) < quorum(voters + 1) {
+        drop(view);
+        if voters > 1 && self.steady_voters().await < quorum(voters + 1) {
             return Err(refusal("member add", ApiError::Unhealthy));
         }
         Ok(())
     }
 
-    fn check_remove(&self, id: u64) -> Result<(), ApiError> {
+    async fn check_remove(&self, id: u64) -> Result<(), ApiError> {
         let view = self.node.reads().view();
         let members = view.members();
         let is_learner =
@@ -249,15 +262,30 @@ impl Member {
         if !may_remove_voter(members, id) {
             return Err(refusal("member remove", ApiError::MemberNotEnoughStarted));
         }
+        let (voters, _) = voters(members, None);
+        drop(view);
+        let steady = self.steady_voters().await;
         // One that is down is no part of the quorum that works.
-        if id != self.identity.member_id && !self.contacts.is_near(id) {
+        if id != self.identity.member_id && !self.probes.is_active_for(id, Duration::ZERO) {
             return Ok(());
         }
-        let (voters, _) = voters(members, None);
-        if self.steady_voters(members) < 2 + voters.saturating_sub(1) / 2 {
+        if steady < 2 + voters.saturating_sub(1) / 2 {
             return Err(refusal("member remove", ApiError::Unhealthy));
         }
         Ok(())
+    }
+
+    /// Voters that answer now and did for a while, this member included.
+    async fn steady_voters(&self) -> usize {
+        self.probe_all().await;
+        let view = self.node.reads().view();
+        let is_steady =
+            |id: u64| id == self.identity.member_id || self.probes.is_active_for(id, STEADY_AFTER);
+        let voters = view
+            .members()
+            .iter()
+            .filter(|(_, record)| !record.is_learner);
+        voters.filter(|(id, _)| is_steady(id.0)).count()
     }
 
     fn check_promote(&self, id: u64) -> Result<(), ApiError> {

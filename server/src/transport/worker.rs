@@ -37,6 +37,19 @@ const _: () = assert!(CONNECTION_WINDOW_BYTES / 2 > STREAM_WINDOW_BYTES * 36);
 /// is no attack.
 const RESETS_MAX: usize = 4096;
 
+/// How nice the threads of long reads are: where all cores are busy, a list
+/// or a hash gets a third of what a put gets.
+const POOL_NICE: libc::c_int = 5;
+
+/// Lets other threads go before this one.
+fn give_way() {
+    // SAFETY: it takes and returns numbers. On Linux 0 means this thread.
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, POOL_NICE) };
+    if done != 0 {
+        tracing::debug!("the priority of a thread of the pool can't be lowered");
+    }
+}
+
 /// A socket just accepted, and what is to answer on it.
 pub struct Connection {
     pub(super) socket: Socket,
@@ -62,8 +75,10 @@ impl Worker {
     ) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let (queue, incoming) = mpsc::unbounded_channel();
         let live = Arc::new(AtomicUsize::new(0));
+        // Only the threads of its pool are started by the runtime itself.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_start(give_way)
             .build()?;
         let counter = live.clone();
         let thread = thread::Builder::new()

@@ -2,9 +2,10 @@
 //! its own, all families flushed together.
 
 use crate::{options::StorageOptions, schema::Family};
+use librocksdb_sys as ffi;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, BlockBasedTablePinningTier, Cache,
-    ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options, WriteBufferManager,
+    AsRawPtr as _, BlockBasedIndexType, BlockBasedOptions, BlockBasedTablePinningTier, Cache,
+    ColumnFamilyDescriptor, DBCompressionType, Env, LogLevel, Options, WriteBufferManager,
 };
 
 /// Memtables of all families together; charged to the block cache. Flushes
@@ -33,7 +34,14 @@ const MEMTABLE_BLOOM_SHARE: f64 = 0.02;
 const DELETION_WINDOW: usize = 128;
 const DELETION_TRIGGER: usize = 64;
 const DELETION_RATIO: f64 = 0.5;
-const TARGET_FILE_BYTES: u64 = 32 << 20;
+/// Not larger: a file system takes long to give the space of a large file back.
+const TARGET_FILE_BYTES: u64 = 16 << 20;
+/// Files that a compaction has replaced are deleted at this rate. All at once
+/// they would keep the disk busy for some hundred milliseconds, above all
+/// where it is told of free space (RocksDB's wiki, "Slow Deletion").
+const DELETED_BYTES_PER_SEC: i64 = 64 << 20;
+/// Parts of the store that may wait to be deleted: a defragment replaces all of it.
+const DELETED_SHARE_MAX: f64 = 2.0;
 const LEVEL_BASE_BYTES: u64 = 128 << 20;
 const OPEN_FILES_MAX: i32 = 1000;
 const BYTES_PER_SYNC: u64 = 1 << 20;
@@ -72,12 +80,33 @@ pub(super) fn database(cache: &Cache) -> Options {
     options.set_keep_log_file_num(INFO_LOGS_KEPT);
     // Dropping a view or an iterator must not delete files on a reader's thread.
     options.set_avoid_unnecessary_blocking_io(true);
+    delete_slowly(&mut options);
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
         MEMTABLE_BYTES_MAX,
         false,
         cache.clone(),
     ));
     options
+}
+
+/// Sets the rate at which files are deleted; the crate has no method for it.
+fn delete_slowly(options: &mut Options) {
+    let Ok(env) = Env::new() else {
+        // There is a default one always; without it files go at once.
+        return;
+    };
+    // SAFETY: options and environment live until the end of this function; the
+    // options keep a share of the manager, and this one is given back.
+    unsafe {
+        let manager = ffi::rocksdb_sst_file_manager_create(env.as_raw_ptr());
+        ffi::rocksdb_sst_file_manager_set_delete_rate_bytes_per_second(
+            manager,
+            DELETED_BYTES_PER_SEC,
+        );
+        ffi::rocksdb_sst_file_manager_set_max_trash_db_ratio(manager, DELETED_SHARE_MAX);
+        ffi::rocksdb_options_set_sst_file_manager(options.as_raw_ptr(), manager);
+        ffi::rocksdb_sst_file_manager_destroy(manager);
+    }
 }
 
 /// All families with their options.
