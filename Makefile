@@ -8,8 +8,9 @@ DATA ?= default.etcd
 FLAGS ?=
 BENCH ?=
 CLUSTER ?= default.cluster
+SEED ?= 1
 
-.PHONY: help run cluster test check lint fix build deps reference conformance mutants bench instructions
+.PHONY: help run cluster test check lint fix build deps reference conformance mutants sim bench instructions
 
 help:
 	@echo 'make run          build, then serve on 127.0.0.1:2379 with data in ./$(DATA) (FLAGS="--name a ..." adds flags)'
@@ -19,6 +20,7 @@ help:
 	@echo 'make fix          format and apply what the lints can mend'
 	@echo 'make conformance  the black-box suites at full length (long)'
 	@echo 'make mutants      plants known bugs one by one: the test named with each must catch it (long)'
+	@echo 'make sim          one seed of the simulated cluster, with all that happens in it (SEED=17)'
 	@echo 'make bench        measure Sternpost and etcd in turn (BENCH="--only put-1 ..." less of it); writes docs/benchmarks.md'
 	@echo 'make instructions renew conformance/instructions.tsv, which guards the cost of a put, a get, a range and an event'
 	@echo 'make reference    build etcd, etcdctl, etcdutl and benchmark, to compare with'
@@ -63,6 +65,9 @@ conformance: build reference
 
 mutants: deps reference
 	scripts/mutants.sh
+
+sim: deps
+	SEEDS=$(SEED) STERNPOST_SIMULATE_SHOW=1 cargo test --locked -q -p sternpost-raft --test sim -- --nocapture --exact seeds_keep_every_promise
 
 bench: build reference
 	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md $(BENCH)

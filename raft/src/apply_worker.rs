@@ -93,9 +93,6 @@ pub(crate) struct JobSender {
     jobs: SyncSender<Job>,
     chunks_waiting: Arc<AtomicUsize>,
     worker: Arc<Mutex<ApplyWorker>>,
-    /// There is no thread: all is applied by whoever brings it.
-    #[cfg(feature = "testing")]
-    inline: bool,
 }
 
 impl JobSender {
@@ -103,10 +100,6 @@ impl JobSender {
     /// else is under way: `None` if it must be sent, otherwise whether it went
     /// well. Not where peers wait for this thread.
     pub(crate) fn apply_here(&self, entries: &[Entry], bytes: usize) -> Option<bool> {
-        #[cfg(feature = "testing")]
-        if self.inline {
-            return Some(self.worker.lock().apply(entries, bytes));
-        }
         if entries.len() > PUTS_HERE_MAX || !entries.iter().all(is_put) {
             return None;
         }
@@ -209,39 +202,24 @@ pub(crate) struct ApplyWorker {
 }
 
 impl ApplyWorker {
-    /// Starts the thread.
-    pub(crate) fn start(mut self) -> io::Result<(JobSender, JoinHandle<()>)> {
+    /// The way to it, and what its thread does.
+    pub(crate) fn parts(mut self) -> (JobSender, Turns) {
         let mut room = Room::new(self.snapshots.parent().into(), self.flow.clone());
         self.machine.on_no_room(move |full| room.wait(full));
         let (jobs, receiver) = sync_channel(JOBS_MAX);
-        let faults = self.faults.clone();
         let sender = JobSender {
             jobs,
             chunks_waiting: Arc::default(),
             worker: Arc::new(Mutex::new(self)),
-            #[cfg(feature = "testing")]
-            inline: false,
         };
-        let (worker, chunks_waiting) = (sender.worker.clone(), sender.chunks_waiting.clone());
-        let thread = std::thread::Builder::new()
-            .name("apply".into())
-            .spawn(move || {
-                let _guard = faults.guard("apply");
-                run(&worker, &receiver, &chunks_waiting);
-            })?;
-        Ok((sender, thread))
-    }
-
-    /// Starts no thread: there are no jobs but chunks.
-    #[cfg(feature = "testing")]
-    pub(crate) fn inline(self) -> JobSender {
-        let (jobs, _) = sync_channel(JOBS_MAX);
-        JobSender {
-            jobs,
-            chunks_waiting: Arc::default(),
-            worker: Arc::new(Mutex::new(self)),
-            inline: true,
-        }
+        let turns = Turns {
+            worker: sender.worker.clone(),
+            jobs: receiver,
+            chunks_waiting: sender.chunks_waiting.clone(),
+            deferred: None,
+            passed: Duration::ZERO,
+        };
+        (sender, turns)
     }
 
     /// Applies a chunk and tells everyone; false after a fault, here or
@@ -378,28 +356,63 @@ impl ApplyWorker {
     }
 }
 
-/// The thread: one job after the other, until the word to stop or a fault.
-fn run(worker: &Mutex<ApplyWorker>, jobs: &Receiver<Job>, chunks_waiting: &AtomicUsize) {
-    let mut deferred: Option<ScrubStep> = None;
-    let mut passed = Duration::ZERO;
-    while let Ok(job) = jobs.recv() {
-        let mut worker = worker.lock();
+/// What the thread does: one job after the other, until the word to stop or a
+/// fault.
+pub(crate) struct Turns {
+    worker: Arc<Mutex<ApplyWorker>>,
+    jobs: Receiver<Job>,
+    chunks_waiting: Arc<AtomicUsize>,
+    /// Waits for a moment without chunks.
+    deferred: Option<ScrubStep>,
+    /// The time of chunks since the last scrub step.
+    passed: Duration,
+}
+
+impl Turns {
+    /// Starts the thread.
+    pub(crate) fn start(mut self, faults: FaultLine) -> io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("apply".into())
+            .spawn(move || {
+                let _guard = faults.guard("apply");
+                while let Ok(job) = self.jobs.recv() {
+                    if !self.take(job) {
+                        return;
+                    }
+                }
+            })
+    }
+
+    /// Does what there is to do, on this thread; false after the end.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn turn(&mut self) -> bool {
+        while let Ok(job) = self.jobs.try_recv() {
+            if !self.take(job) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Does one job; false at the end.
+    fn take(&mut self, job: Job) -> bool {
+        let mut worker = self.worker.lock();
         match job {
             Job::Chunk(Chunk {
                 entries,
                 bytes,
                 done,
             }) => {
-                chunks_waiting.fetch_sub(1, Ordering::AcqRel);
+                self.chunks_waiting.fetch_sub(1, Ordering::AcqRel);
                 let begun = Instant::now();
                 if !worker.apply(&entries, bytes) {
-                    return;
+                    return false;
                 }
                 // openraft may have been stopped meanwhile.
                 let _ = done.send(());
-                passed += begun.elapsed();
+                self.passed += begun.elapsed();
             }
-            Job::Scrub(step) => deferred = Some(step),
+            Job::Scrub(step) => self.deferred = Some(step),
             Job::PublishView(done) => {
                 let newest = worker.reads.view();
                 worker.feed.publish_view(newest.clone());
@@ -407,20 +420,19 @@ fn run(worker: &Mutex<ApplyWorker>, jobs: &Receiver<Job>, chunks_waiting: &Atomi
             }
             Job::Install(arrival, done) => {
                 if !worker.install(arrival) {
-                    return;
+                    return false;
                 }
                 let _ = done.send(());
             }
-            Job::Stop => break,
+            Job::Stop => return false,
         }
-        let free = chunks_waiting.load(Ordering::Acquire) == 0;
-        let due = free || passed >= CHUNKS_BEFORE_SCRUB;
-        if let Some(step) = deferred.take_if(|_| due) {
-            passed = Duration::ZERO;
-            if !worker.scrub(step) {
-                return;
-            }
+        let free = self.chunks_waiting.load(Ordering::Acquire) == 0;
+        let due = free || self.passed >= CHUNKS_BEFORE_SCRUB;
+        if let Some(step) = self.deferred.take_if(|_| due) {
+            self.passed = Duration::ZERO;
+            return worker.scrub(step);
         }
+        true
     }
 }
 

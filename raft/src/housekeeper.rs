@@ -45,7 +45,7 @@ pub(crate) const FLUSH_ENTRIES_MAX: u64 = 20_000;
 const HELD_LOG_BYTES_MAX: u64 = 4 << 30;
 
 /// Entries that must be purgeable before it is worth telling the log.
-const PURGE_ENTRIES_MIN: u64 = 1024;
+pub(crate) const PURGE_ENTRIES_MIN: u64 = 1024;
 
 /// The look at the storage engine's stalls when nothing else happens. While
 /// entries are applied, every nudge looks as well.
@@ -78,6 +78,8 @@ pub(crate) struct Purge {
 pub(crate) struct Rules {
     pub(crate) snapshot_entries: u64,
     pub(crate) catchup_entries: u64,
+    /// Entries that must be purgeable before it is worth telling the log.
+    pub(crate) purge_entries_min: u64,
     pub(crate) compaction_batch: usize,
     pub(crate) compaction_sleep: Duration,
 }
@@ -114,17 +116,21 @@ impl Housekeeper {
             .spawn(move || {
                 let _guard = self.faults.guard("housekeeper");
                 let faults = self.faults.clone();
-                let keeping = Keeping {
-                    scrub: Scrub::new(self.rules.compaction_batch, self.rules.compaction_sleep),
-                    purged: 0,
-                    flush_retry: None,
-                    defragmenting: None,
-                    house: self,
-                };
-                if let Err(fault) = keeping.run() {
+                if let Err(fault) = self.keeping().run() {
                     faults.raise(&fault.to_string());
                 }
             })
+    }
+
+    /// What the thread works with.
+    pub(crate) fn keeping(self) -> Keeping {
+        Keeping {
+            scrub: Scrub::new(self.rules.compaction_batch, self.rules.compaction_sleep),
+            purged: 0,
+            flush_retry: None,
+            defragmenting: None,
+            house: self,
+        }
     }
 }
 
@@ -137,7 +143,7 @@ struct Defragmenting {
     waiters: Vec<DefragmentWaiter>,
 }
 
-struct Keeping {
+pub(crate) struct Keeping {
     house: Housekeeper,
     scrub: Scrub,
     /// The last index the log was told to purge, plus one.
@@ -165,6 +171,12 @@ impl Keeping {
         }
         self.finish_defragmenting(true);
         Ok(())
+    }
+
+    /// One look at the flush rule, on the caller's thread.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn turn(&mut self) -> Result<(), Fault> {
+        self.flush_if_due()
     }
 
     /// What an installed state leaves to be done.
@@ -237,7 +249,7 @@ impl Keeping {
         }
         drop(flushed);
         let purgeable = self.purgeable(mark);
-        if purgeable >= self.purged + PURGE_ENTRIES_MIN {
+        if purgeable >= self.purged + self.house.rules.purge_entries_min {
             self.purged = purgeable;
         }
         // Said again each time: the raft thread sees only the newest.

@@ -7,12 +7,14 @@
 
 use crate::{
     applied::Feed,
-    apply_worker::JobSender,
-    assembly::{Common, Parts, prepare},
+    apply_worker::{JobSender, Turns},
+    assembly::{Common, Doors, Parts, prepare},
     error::OpenError,
     flow::{FaultLine, Flow},
     force,
-    housekeeper::{DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, Housekeeper, Purge, Rules},
+    housekeeper::{
+        DEFRAGMENT_WAITERS_MAX, DefragmentWaiter, Housekeeper, PURGE_ENTRIES_MIN, Purge, Rules,
+    },
     lanes::Returns,
     log_store::{LogStore, SEGMENT_BYTES, WalOptions},
     node::Inner,
@@ -20,7 +22,7 @@ use crate::{
     observer::Observer as _,
     opening::{State, open_state},
     options::{Bootstrap, Identity, NodeOptions},
-    runtime::RaftThread,
+    runtime::{RaftThread, Setup},
 };
 use std::{io, sync::Arc, thread::JoinHandle, time::Instant};
 use sternpost_storage::Flusher;
@@ -42,10 +44,15 @@ impl Threads {
 
 /// What is started before the raft thread, and ends after it.
 struct House {
-    worker: JobSender,
+    ends: Ends,
     worker_thread: JoinHandle<()>,
-    nudge: Nudge,
     housekeeper: JoinHandle<()>,
+}
+
+/// By what the house is ended.
+pub(crate) struct Ends {
+    worker: JobSender,
+    nudge: Nudge,
     flusher: Flusher,
     log: LogStore,
     flow: Arc<Flow>,
@@ -54,15 +61,54 @@ struct House {
     returns: Arc<Returns>,
 }
 
+/// The house before its threads are started.
+pub(crate) struct HouseParts {
+    pub(crate) turns: Turns,
+    pub(crate) housekeeper: Housekeeper,
+    pub(crate) ends: Ends,
+}
+
+impl HouseParts {
+    fn start(self) -> Result<House, OpenError> {
+        let no_thread =
+            |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
+        let Self {
+            turns,
+            housekeeper,
+            ends,
+        } = self;
+        let started = turns.start(ends.faults.clone());
+        let worker_thread = started
+            .inspect_err(|_| ends.log.close())
+            .map_err(no_thread)?;
+        let housekeeper = housekeeper.start().inspect_err(|_| {
+            ends.worker.stop();
+            ends.log.close();
+        });
+        Ok(House {
+            housekeeper: housekeeper.map_err(no_thread)?,
+            worker_thread,
+            ends,
+        })
+    }
+}
+
 impl House {
     /// The housekeeper asks the worker for steps, so it ends first. With both
     /// gone the state is flushed a last time: the next start replays nothing.
     fn stop(self) {
-        self.nudge.stop();
+        self.ends.nudge.stop();
         // Panics have been reported as faults already.
         let _ = self.housekeeper.join();
-        self.worker.stop();
+        self.ends.worker.stop();
         let _ = self.worker_thread.join();
+        self.ends.finish();
+    }
+}
+
+impl Ends {
+    /// What is left to do without the threads.
+    pub(crate) fn finish(self) {
         let begun = Instant::now();
         if !self.flow.has_failed() {
             match self.flusher.flush() {
@@ -102,7 +148,8 @@ pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
         Ok(state) => {
             let member = recovered.identity.member_id;
             let common = Common::of(member, &state, flow, faults);
-            start(options, log, recovered.identity, state, common)
+            let identity = recovered.identity;
+            start(assemble(options, log, identity, state, common))
         }
         Err(error) => {
             log.close();
@@ -111,13 +158,37 @@ pub(crate) fn open(mut options: NodeOptions) -> Result<Inner, OpenError> {
     }
 }
 
-fn start(
+/// A node whose threads have not been started.
+pub(crate) struct Assembly {
+    pub(crate) setup: Setup,
+    pub(crate) house: HouseParts,
+    pub(crate) doors: Doors,
+}
+
+fn start(assembly: Assembly) -> Result<Inner, OpenError> {
+    let Assembly {
+        setup,
+        house,
+        doors,
+    } = assembly;
+    let house = house.start()?;
+    match RaftThread::start(setup) {
+        Ok((raft, opened)) => Ok(doors.open(opened, Some(Threads { raft, house }))),
+        Err(error) => {
+            house.stop();
+            Err(error)
+        }
+    }
+}
+
+/// Puts together what [`start`] starts.
+pub(crate) fn assemble(
     options: NodeOptions,
     log: LogStore,
     identity: Identity,
     state: State,
     common: Common,
-) -> Result<Inner, OpenError> {
+) -> Assembly {
     let (defragments, defragmenting) = mpsc::channel(DEFRAGMENT_WAITERS_MAX);
     let (purges, purging) = watch::channel(None);
     let (scrubbed, scrubbing) = watch::channel(-1);
@@ -129,9 +200,9 @@ fn start(
         nudge: nudge.clone(),
         wakes,
     };
-    let house = start_house(&options, log.clone(), state, &common, keeping)?;
+    let house = house_parts(&options, log.clone(), state, &common, keeping);
     let parts = Parts {
-        worker: house.worker.clone(),
+        worker: house.ends.worker.clone(),
         options,
         log,
         identity,
@@ -141,12 +212,10 @@ fn start(
         nudge,
     };
     let (setup, doors) = prepare(parts, common);
-    match RaftThread::start(setup) {
-        Ok((raft, opened)) => Ok(doors.open(opened, Some(Threads { raft, house }))),
-        Err(error) => {
-            house.stop();
-            Err(error)
-        }
+    Assembly {
+        setup,
+        house,
+        doors,
     }
 }
 
@@ -159,23 +228,21 @@ struct Keeping {
     wakes: Wakes,
 }
 
-fn start_house(
+fn house_parts(
     options: &NodeOptions,
     log: LogStore,
     state: State,
     common: &Common,
     keeping: Keeping,
-) -> Result<House, OpenError> {
-    let no_thread =
-        |error: io::Error| OpenError::Consensus(format!("can't start a thread: {error}"));
+) -> HouseParts {
     let flusher = state.machine.flusher();
     let nudge = keeping.nudge.clone();
-    let started = common.worker(state, nudge.clone()).start();
-    let (worker, worker_thread) = started.inspect_err(|_| log.close()).map_err(no_thread)?;
+    let (worker, turns) = common.worker(state, nudge.clone()).parts();
     let housekeeper = Housekeeper {
         rules: Rules {
             snapshot_entries: options.snapshot_entries,
             catchup_entries: options.catchup_entries,
+            purge_entries_min: PURGE_ENTRIES_MIN,
             compaction_batch: options.compaction_batch,
             compaction_sleep: options.compaction_sleep,
         },
@@ -194,20 +261,18 @@ fn start_house(
         nudge: keeping.nudge,
         wakes: keeping.wakes,
     };
-    let housekeeper = housekeeper.start().inspect_err(|_| {
-        worker.stop();
-        log.close();
-    });
-    Ok(House {
-        worker,
-        worker_thread,
-        nudge,
-        housekeeper: housekeeper.map_err(no_thread)?,
-        flusher,
-        log,
-        flow: common.flow.clone(),
-        faults: common.faults.clone(),
-        feed: common.feed.clone(),
-        returns: common.returns.clone(),
-    })
+    HouseParts {
+        turns,
+        housekeeper,
+        ends: Ends {
+            worker,
+            nudge,
+            flusher,
+            log,
+            flow: common.flow.clone(),
+            faults: common.faults.clone(),
+            feed: common.feed.clone(),
+            returns: common.returns.clone(),
+        },
+    }
 }

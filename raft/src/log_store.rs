@@ -96,6 +96,27 @@ impl LogStore {
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, Recovered), OpenError> {
         let wal = Wal::open(files, options.segment_bytes, options.identity, observer)?;
+        Ok(Self::over(wal))
+    }
+
+    /// Opens the log without a thread: [`LogStore::turn`] does its work.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn open_idle(
+        files: Arc<dyn Files>,
+        options: &WalOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let wal = Wal::open_idle(files, options.segment_bytes, options.identity, observer)?;
+        Ok(Self::over(wal))
+    }
+
+    /// One round of the log's writer; false once it has ended.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn turn(&self) -> bool {
+        self.wal.turn()
+    }
+
+    fn over(wal: Wal) -> (Self, Recovered) {
         let marks = wal.marks();
         let recovered = Recovered {
             identity: wal.identity(),
@@ -108,19 +129,7 @@ impl LogStore {
             wal: Arc::new(wal),
             flow: None,
         };
-        Ok((log, recovered))
-    }
-
-    /// A way to the log that does not keep it open.
-    #[cfg(feature = "testing")]
-    pub(crate) fn downgrade(&self) -> std::sync::Weak<Wal> {
-        Arc::downgrade(&self.wal)
-    }
-
-    /// Asks `ask` for the writer's turns instead of its thread.
-    #[cfg(feature = "testing")]
-    pub(crate) fn drive(&self, ask: Arc<dyn Fn() + Send + Sync>) {
-        self.wal.drive(ask);
+        (log, recovered)
     }
 
     /// The same log, telling `flow` what is committed: openraft says it here

@@ -11,7 +11,7 @@ use crate::{
         Caller, Convert, PeerChannel, PeerError, Purpose, Route, Transport, transfer_from_message,
     },
     snapshot::{SnapshotData, send},
-    types::{Node, TypeConfig, Vote},
+    types::{LogId, Node, TypeConfig, Vote},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use openraft::{
@@ -26,15 +26,7 @@ use openraft::{
     type_config::alias::SnapshotOf,
 };
 use parking_lot::Mutex;
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 use sternpost_proto::internal as pb;
 use sternpost_storage::ReadHandle;
 
@@ -227,10 +219,10 @@ impl Peer {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let sent = Arc::new(AtomicU64::new(0));
-        let counted = sent.clone();
+        let unanswered = Unanswered::default();
+        let sent = unanswered.clone();
         let requests = input.map(move |request| {
-            counted.fetch_add(1, Ordering::Relaxed);
+            sent.note(&request);
             request.to_message()
         });
         let call = self.channel.append(Box::pin(requests));
@@ -246,8 +238,7 @@ impl Peer {
         let answers = Ordered {
             peer: self,
             incoming,
-            sent,
-            answered: 0,
+            unanswered,
         };
         Ok(Box::pin(stream::unfold(
             Some(answers),
@@ -262,12 +253,40 @@ impl Peer {
     }
 }
 
+/// The requests of one stream that have no answer yet: up to where each goes.
+#[derive(Clone, Default)]
+struct Unanswered(Arc<Mutex<VecDeque<Option<LogId>>>>);
+
+impl Unanswered {
+    fn note(&self, request: &AppendEntriesRequest<TypeConfig>) {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        self.0.lock().push_back(last.or(request.prev_log_id));
+    }
+
+    /// The first of them is answered. Whether openraft must not hear of that
+    /// yet: it takes what matches for an answer to every request that goes no
+    /// further, also to one without entries that was sent later, and so for
+    /// newer proof of who leads than it is. That request's own answer will say
+    /// the same.
+    fn answered(&self, answer: &StreamAppendResult<TypeConfig>) -> bool {
+        let mut unanswered = self.0.lock();
+        unanswered.pop_front();
+        match (answer, unanswered.front()) {
+            (Ok(matched), Some(next)) => next <= matched,
+            _ => false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+}
+
 /// The answers of one stream.
 struct Ordered<'s> {
     peer: &'s Peer,
     incoming: crate::peer::Incoming<'static, pb::AppendResponse>,
-    sent: Arc<AtomicU64>,
-    answered: u64,
+    unanswered: Unanswered,
 }
 
 impl Ordered<'_> {
@@ -279,15 +298,21 @@ impl Ordered<'_> {
                 // Something was under way then, and nothing has come since.
                 Err(_elapsed) if waiting => Err(PeerError::TimedOut),
                 Err(_elapsed) => {
-                    waiting = self.sent.load(Ordering::Relaxed) > self.answered;
+                    waiting = !self.unanswered.is_empty();
                     continue;
                 }
             };
-            self.answered += 1;
-            return Some(match answer {
+            let answer = match answer {
                 Ok(message) => self.peer.read(message),
                 Err(error) => Err(self.peer.failure(&error)),
-            });
+            };
+            if let Ok(answer) = &answer
+                && self.unanswered.answered(answer)
+            {
+                waiting = false;
+                continue;
+            }
+            return Some(answer);
         }
     }
 }
@@ -392,5 +417,39 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             .within(option.soft_ttl(), RPCTypes::TransferLeader, call)
             .await?;
         Ok(transfer_from_message(&request, answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Data, Entry, EntryPayload, log_id};
+
+    fn request(after: u64, last: u64) -> AppendEntriesRequest<TypeConfig> {
+        let entries = after + 1..=last;
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(log_id(1, after)),
+            entries: entries
+                .map(|index| Entry {
+                    log_id: log_id(1, index),
+                    payload: EntryPayload::Normal(Data::from_encoded(Default::default())),
+                })
+                .collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_speak_for_a_request_that_was_sent_later() {
+        let unanswered = Unanswered::default();
+        unanswered.note(&request(1, 3));
+        // It says what is committed, and goes no further.
+        unanswered.note(&request(3, 3));
+        unanswered.note(&request(3, 4));
+        assert!(unanswered.answered(&Ok(Some(log_id(1, 3)))));
+        assert!(!unanswered.answered(&Ok(Some(log_id(1, 3)))));
+        assert!(!unanswered.answered(&Ok(Some(log_id(1, 4)))));
+        assert!(unanswered.is_empty());
     }
 }

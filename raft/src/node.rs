@@ -94,26 +94,13 @@ impl RaftNode {
     /// Opens log and state machine, replays what a crash left unapplied, and
     /// starts the node's threads. Returns before a leader is elected.
     pub fn open(options: NodeOptions) -> Result<Self, OpenError> {
-        lifecycle::open(options).map(|inner| Self {
-            inner: Arc::new(inner),
-        })
+        lifecycle::open(options).map(Self::of)
     }
 
-    #[cfg(feature = "testing")]
     pub(crate) fn of(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
         }
-    }
-
-    /// Takes no more requests, and ends consensus.
-    #[cfg(feature = "testing")]
-    pub(crate) fn end_simulated(&self) {
-        self.inner.flow.stop();
-        let raft = self.inner.raft.clone();
-        self.inner
-            .runtime
-            .spawn(async move { raft.shutdown().await });
     }
 
     /// Who this node is, as its log says.

@@ -31,11 +31,7 @@ pub(crate) fn open_state(options: &NodeOptions, log: &LogStore) -> Result<State,
         ..options.storage.clone()
     };
     let machine = StateMachine::open_snapshot(&storage)?;
-    if is_just_installed(&machine)? {
-        forward(log, &machine)?;
-    }
-    let range = log.range();
-    check(&machine, &range, &options.wal_dir, &storage.path)?;
+    let range = fit(&machine, log, &options.wal_dir, &storage.path)?;
     // Only now that the newest one has turned out to be good.
     stores.tidy().map_err(io)?;
     tracing::info!(
@@ -47,6 +43,37 @@ pub(crate) fn open_state(options: &NodeOptions, log: &LogStore) -> Result<State,
         stores,
         storage,
     })
+}
+
+/// A state that is open already, and has no files.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn given_state(
+    options: &NodeOptions,
+    log: &LogStore,
+    machine: StateMachine,
+) -> Result<State, OpenError> {
+    let storage = options.storage.clone();
+    fit(&machine, log, &options.wal_dir, &storage.path)?;
+    Ok(State {
+        machine,
+        stores: Stores::new(&storage.path),
+        storage,
+    })
+}
+
+/// Checks that the log and the state belong together; the log's range.
+fn fit(
+    machine: &StateMachine,
+    log: &LogStore,
+    wal: &Path,
+    store: &Path,
+) -> Result<Range<u64>, OpenError> {
+    if is_just_installed(machine)? {
+        forward(log, machine)?;
+    }
+    let range = log.range();
+    check(machine, &range, wal, store)?;
+    Ok(range)
 }
 
 /// Whether nothing has been applied since the state was installed. All that is

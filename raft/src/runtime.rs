@@ -121,6 +121,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// The thread's task, until `stop` says so.
 pub(crate) async fn run(
     setup: Setup,
     opened: &SyncSender<Result<Opened, OpenError>>,

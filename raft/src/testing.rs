@@ -1,7 +1,6 @@
-//! Entrances for fuzzing and for simulations.
+//! Entrances for fuzzing and for simulation.
 
-#[cfg(feature = "testing")]
-pub mod simulated;
+pub mod turns;
 
 use crate::{
     options::Identity,

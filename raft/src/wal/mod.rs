@@ -58,9 +58,6 @@ struct Shared {
     identity: Identity,
     inner: Mutex<Inner>,
     wake: Condvar,
-    /// Asked for turns instead of the thread, in simulations.
-    #[cfg(feature = "testing")]
-    driver: std::sync::OnceLock<Arc<dyn Fn() + Send + Sync>>,
     durable: watch::Sender<Durability>,
 }
 
@@ -77,9 +74,6 @@ struct Inner {
     /// Why nothing is accepted any more.
     failed: Option<Arc<str>>,
     closing: bool,
-    /// The thread has been replaced: see [`Wal::drive`].
-    #[cfg(feature = "testing")]
-    driven: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,15 +91,6 @@ impl Inner {
 }
 
 impl Shared {
-    /// There is something to write.
-    fn notify(&self) {
-        #[cfg(feature = "testing")]
-        if let Some(ask) = self.driver.get() {
-            return ask();
-        }
-        self.wake.notify_one();
-    }
-
     fn publish(&self, inner: &Inner) {
         let now = Durability {
             end: inner.tail.durable_end(),
@@ -167,6 +152,18 @@ impl Wal {
         identity: Option<Identity>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, OpenError> {
+        let wal = Self::open_idle(files, segment_bytes, identity, observer)?;
+        wal.start()?;
+        Ok(wal)
+    }
+
+    /// As `open`, but the writer has no thread yet.
+    pub(crate) fn open_idle(
+        files: Arc<dyn Files>,
+        segment_bytes: u64,
+        identity: Option<Identity>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             path: files.path_of(""),
             source,
@@ -198,12 +195,8 @@ impl Wal {
                 vote: marks.vote,
                 failed: None,
                 closing: false,
-                #[cfg(feature = "testing")]
-                driven: false,
             }),
             wake: Condvar::new(),
-            #[cfg(feature = "testing")]
-            driver: std::sync::OnceLock::new(),
             durable: watch::Sender::new(durable),
         });
         let writer = Writer::new(
@@ -214,8 +207,16 @@ impl Wal {
             segment_bytes,
             lock,
         );
-        let writer = Arc::new(Mutex::new(writer));
-        let (runs, wakes) = (writer.clone(), shared.clone());
+        Ok(Self {
+            shared,
+            writer: Arc::new(Mutex::new(writer)),
+            thread: Mutex::new(None),
+        })
+    }
+
+    /// Gives the writer its thread.
+    fn start(&self) -> Result<(), OpenError> {
+        let (runs, wakes) = (self.writer.clone(), self.shared.clone());
         let thread = thread::Builder::new()
             .name("raft-log".into())
             .spawn(move || writer::run(&runs, &wakes))
@@ -223,11 +224,14 @@ impl Wal {
                 path: "thread raft-log".into(),
                 source,
             })?;
-        Ok(Self {
-            shared,
-            writer,
-            thread: Mutex::new(Some(thread)),
-        })
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    /// One round of the writer's on this thread; false once it has ended.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn turn(&self) -> bool {
+        self.writer.lock().round().is_ok()
     }
 
     /// Whose log it is.
@@ -288,7 +292,7 @@ impl Wal {
                 .try_lock()
                 .is_some_and(|mut writer| writer.turn_here());
         if !written {
-            self.shared.notify();
+            self.shared.wake.notify_one();
         }
         Ok(())
     }
@@ -356,7 +360,7 @@ impl Wal {
 
     fn wake(&self, inner: MutexGuard<'_, Inner>) {
         drop(inner);
-        self.shared.notify();
+        self.shared.wake.notify_one();
     }
 
     /// The entries of `range` that the log holds, from its start, `bytes_max`
@@ -398,27 +402,10 @@ impl Wal {
         inner.index.bytes_since(index) + inner.pending.bytes.len() as u64
     }
 
-    /// Ends the writer thread, and asks `ask` for each turn from here on.
-    #[cfg(feature = "testing")]
-    pub(crate) fn drive(&self, ask: Arc<dyn Fn() + Send + Sync>) {
-        self.shared.inner.lock().driven = true;
-        self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-        let _ = self.shared.driver.set(ask);
-    }
-
-    /// A turn of the writer.
-    #[cfg(feature = "testing")]
-    pub(crate) fn turn(&self) {
-        self.writer.lock().driven_turn();
-    }
-
     /// Writes what is queued and ends the writer thread.
     pub fn close(&self) {
         self.shared.inner.lock().closing = true;
-        self.shared.notify();
+        self.shared.wake.notify_one();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {

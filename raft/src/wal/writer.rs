@@ -117,17 +117,16 @@ pub fn run(writer: &Mutex<Writer>, shared: &Shared) {
     }
     drop(turn);
     loop {
-        let mut turn = writer.lock();
-        if let Err(halt) = turn.turn() {
-            return turn.stop(&halt);
-        }
-        let due = turn.idle();
-        drop(turn);
-        if !shared.wait_for_work(due) {
-            return;
+        let round = writer.lock().round();
+        match round {
+            Ok(due) if shared.wait_for_work(due) => {}
+            _ => return,
         }
     }
 }
+
+/// The writer writes no more.
+pub struct Ended;
 
 impl Shared {
     /// Waits until there is something to write, the log closes, or `due`;
@@ -136,10 +135,6 @@ impl Shared {
         let mut inner = self.inner.lock();
         loop {
             if inner.failed.is_some() {
-                return false;
-            }
-            #[cfg(feature = "testing")]
-            if inner.driven {
                 return false;
             }
             if inner.urgent || inner.closing {
@@ -196,6 +191,17 @@ impl Writer {
         }
     }
 
+    /// What the thread does between two waits; when to come back at the latest.
+    pub fn round(&mut self) -> Result<Option<Instant>, Ended> {
+        match self.turn() {
+            Ok(()) => Ok(self.idle()),
+            Err(halt) => {
+                self.stop(&halt);
+                Err(Ended)
+            }
+        }
+    }
+
     /// Whether it is time for a spare. The first half of a segment is time for
     /// an old one to be given back, which is cheaper than making one.
     fn wants_spare(&self) -> bool {
@@ -212,15 +218,6 @@ impl Writer {
             let _ = self.make_spare();
         }
         self.spare_retry
-    }
-
-    /// A turn without the thread.
-    #[cfg(feature = "testing")]
-    pub(super) fn driven_turn(&mut self) {
-        match self.turn() {
-            Ok(()) => drop(self.idle()),
-            Err(halt) => self.stop(&halt),
-        }
     }
 
     /// Writes what is queued, waiting for room on a full disk.

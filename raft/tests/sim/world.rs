@@ -1,300 +1,317 @@
-//! One run: members, disks, clients and faults, and what is checked.
+//! The world: members, clients and the network between them, on one thread,
+//! moved on step by step.
 
 use crate::{
-    clients, faults,
-    forgetful::Forgetful,
-    history::{self, Operation, Told},
-    invariants::{self, OneLeader, SameState},
-    network::Network,
-};
-use parking_lot::Mutex;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+    chance::Chance,
+    clients::Client,
+    host,
+    invariants::{
+        Checked, acknowledged::Acknowledged, committed::Committed, completeness, digests::Digests,
+        durable, history::History, leaders::Leaders, linearizable::Linearizable, quorum,
+        revisions::Revisions, votes::Votes,
     },
-    time::Duration,
+    member::{Member, Members},
+    net::{Net, Said},
+    plan::{Plan, Wire},
+    trace::{Shown, Trace},
 };
-use sternpost_proto::internal::Node;
-use sternpost_raft::{
-    Bootstrap, Identity, NodeOptions, Observer, RaftNode,
-    testing::simulated::{Disk, Simulated},
-};
-use sternpost_storage::StorageOptions;
-use tokio::time::{sleep, timeout};
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
-const CLIENTS: u64 = 4;
-const FAULTS: u32 = 25;
+/// How far time moves at once, in microseconds.
+const STEP: u64 = 5000;
 
-/// How long the cluster may take to serve again once nothing is wrong any more.
-const HEALED_WITHIN: Duration = Duration::from_secs(30);
-
-/// The cluster.
 pub struct World {
-    pub network: Network,
-    size: u64,
-    members: Mutex<HashMap<u64, Member>>,
-    disks: Mutex<HashMap<u64, Forgetful>>,
-    rng: Mutex<StdRng>,
-    lives: AtomicU64,
-    operations: Mutex<Vec<Operation>>,
-    violations: Arc<Mutex<Vec<String>>>,
-    over: AtomicBool,
+    pub plan: Plan,
+    pub chance: Chance,
+    pub now: u64,
+    pub net: Net,
+    pub members: Members,
+    pub clients: Vec<Client>,
+    /// No client begins anything.
+    pub quiet: bool,
+    /// When members that are down start again.
+    pub starts: BTreeMap<u64, u64>,
+    /// When members that were removed end at the latest.
+    pub removals: BTreeMap<u64, u64>,
+    pub highest_id: u64,
+    pub is_calm: bool,
+    /// Members that end in good order, and until when they may.
+    pub stopping: BTreeMap<u64, u64>,
+    pub next_fault_at: u64,
+    pub answers: u64,
+    pub linearizable: Linearizable,
+    pub acknowledged: Acknowledged,
+    leaders: Leaders,
+    pub committed: Committed,
+    digests: Digests,
+    history: History,
+    revisions: Revisions,
+    votes: Votes,
 }
 
-/// A member that runs.
-struct Member {
-    simulated: Simulated,
-    power: Arc<AtomicBool>,
-}
-
-/// Whatever ends a member that has power is a violation.
-struct Witness {
-    member: u64,
-    power: Arc<AtomicBool>,
-    violations: Arc<Mutex<Vec<String>>>,
-}
-
-impl Observer for Witness {
-    fn fatal(&self, text: &str) {
-        if self.power.load(Ordering::Acquire) {
-            let text = format!("member {}: {text}", self.member);
-            self.violations.lock().push(text);
-        }
-    }
+/// How a run went.
+pub struct Outcome {
+    /// The hash of all that happened, and how many events and messages.
+    pub trace: u64,
+    pub events: u64,
+    pub messages: u64,
+    pub answers: u64,
+    pub entries: usize,
+    /// What was wrong.
+    pub wrong: Option<String>,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
+    pub fn new(seed: u64, shown: Shown) -> Self {
+        let mut chance = Chance::new(seed);
+        let plan = Plan::of(&mut chance);
+        let net = Net::new(chance.fork(), plan.wire.clone(), Trace::new(shown));
+        net.with(|inner| inner.note(format_args!("seed {seed}: {plan:?}")));
+        let founders: Vec<u64> = (1..=plan.members).collect();
+        let skew = |chance: &mut Chance| chance.between(1000 - plan.skew, 1000 + plan.skew + 1);
+        let members = founders
+            .iter()
+            .map(|id| (*id, Member::new(*id, &founders, skew(&mut chance))));
+        let members: Members = members.collect();
+        let clients = (0..plan.clients)
+            .map(|number| Client::new(number, chance.fork()))
+            .collect();
         Self {
-            network: Network::new(rng.random()),
-            size: if rng.random_bool(0.7) { 3 } else { 5 },
-            members: Mutex::default(),
-            disks: Mutex::default(),
-            rng: Mutex::new(rng),
-            lives: AtomicU64::new(0),
-            operations: Mutex::default(),
-            violations: Arc::default(),
-            over: AtomicBool::new(false),
+            now: 0,
+            net,
+            clients,
+            quiet: false,
+            starts: founders.iter().map(|id| (*id, 0)).collect(),
+            stopping: BTreeMap::new(),
+            removals: BTreeMap::new(),
+            highest_id: plan.members,
+            is_calm: false,
+            next_fault_at: plan.faults_every,
+            answers: 0,
+            linearizable: Linearizable::default(),
+            acknowledged: Acknowledged::default(),
+            leaders: Leaders::default(),
+            committed: Committed::default(),
+            digests: Digests::default(),
+            history: History::default(),
+            revisions: Revisions::default(),
+            votes: Votes::default(),
+            members,
+            chance,
+            plan,
         }
     }
 
-    pub fn size(&self) -> u64 {
-        self.size
+    pub fn note(&self, event: std::fmt::Arguments<'_>) {
+        self.net.with(|inner| inner.note(event));
     }
 
-    pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    pub fn note(&self, operation: Operation) {
-        self.operations.lock().push(operation);
-    }
-
-    pub fn node(&self, member: u64) -> Option<RaftNode> {
-        let members = self.members.lock();
-        members
-            .get(&member)
-            .map(|member| member.simulated.node().clone())
-    }
-
-    fn options(&self, member: u64, life: u64, observer: Witness) -> NodeOptions {
-        let members = (1..=self.size).map(|id| Node {
-            id,
-            name: id.to_string(),
-            peer_urls: vec![format!("http://{id}")],
-            client_urls: Vec::new(),
+    /// Lives the seed through.
+    pub fn run(mut self) -> Outcome {
+        let checked = self.faults_phase().and_then(|()| self.calm_phase());
+        if let Err(wrong) = &checked {
+            self.note(format_args!("WRONG: {wrong}"));
+        }
+        let (written, refused, unknown) = self.acknowledged.counts();
+        self.note(format_args!(
+            "{written} written, {refused} refused, {unknown} unknown"
+        ));
+        let entries = self.committed.entries().len();
+        let (trace, events, messages) = self.net.with(|inner| {
+            let (trace, events) = inner.trace.sum();
+            (trace, events, inner.delivered)
         });
-        NodeOptions {
-            wal_dir: PathBuf::from("memory"),
-            storage: StorageOptions::at("/nonexistent/memory"),
-            bootstrap: Bootstrap::New {
-                identity: Identity {
-                    member_id: member,
-                    cluster_id: 7,
-                },
-                members: members.collect(),
-            },
-            heartbeat_interval: Duration::from_millis(100),
-            election_timeout: Duration::from_millis(1000),
-            snapshot_entries: 10_000,
-            catchup_entries: 5_000,
-            unsafe_no_fsync: false,
-            compaction_batch: 1000,
-            compaction_sleep: Duration::ZERO,
-            force_new_cluster: false,
-            transport: Arc::new(self.network.transport(life)),
-            observer: Arc::new(observer),
+        let answers = self.answers;
+        // The processes end as in a power cut.
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.crash(id);
+        }
+        Outcome {
+            trace,
+            events,
+            messages,
+            answers,
+            entries,
+            wrong: checked.err(),
         }
     }
 
-    /// Starts a member from what is on its disk.
-    pub async fn start(self: &Arc<Self>, member: u64) {
-        let life = self.lives.fetch_add(1, Ordering::Relaxed);
-        let power = Arc::new(AtomicBool::new(true));
-        let witness = Witness {
-            member,
-            power: power.clone(),
-            violations: self.violations.clone(),
-        };
-        let files = self.disks.lock().entry(member).or_default().clone();
-        let (world, lit) = (Arc::downgrade(self), power.clone());
-        let disk = Disk {
-            files: Arc::new(files),
-            delay: Arc::new(move || {
-                let world = world.upgrade().filter(|_| lit.load(Ordering::Acquire))?;
-                let micros = world.rng.lock().random_range(50..6000);
-                Some(Duration::from_micros(micros))
-            }),
-        };
-        let options = self.options(member, life, witness);
-        match Simulated::open(options, disk).await {
-            Ok(simulated) => {
-                let endpoint = simulated.node().endpoint().clone();
-                self.network.come_up(member, life, endpoint);
-                self.members
-                    .lock()
-                    .insert(member, Member { simulated, power });
+    fn faults_phase(&mut self) -> Checked {
+        while self.now < self.plan.faults_for {
+            self.strike()?;
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Nothing goes wrong any more: within ten election timeouts there is
+    /// progress, and all are equal.
+    fn calm_phase(&mut self) -> Checked {
+        self.note(format_args!("calm"));
+        self.net.heal(Wire {
+            delay_min: 0,
+            delay_max: 2000,
+            lost: 0,
+            twice: 0,
+            breaks: 0,
+        });
+        self.is_calm = true;
+        self.plan.crash_at_votes = 0;
+        self.plan.disk.calm.store(true, Ordering::Relaxed);
+        for member in self.members.values_mut() {
+            member.paused_until = 0;
+        }
+        let down: Vec<u64> = self
+            .members
+            .values()
+            .filter(|member| member.process.is_none())
+            .map(|member| member.id)
+            .collect();
+        for id in down {
+            self.starts.insert(id, self.now);
+        }
+        let election = self.plan.election_ms * 1000;
+        let begun = self.now;
+        let deadline = begun + 10 * election;
+        let before = self.committed.entries().len();
+        let writes = self.acknowledged.counts().0;
+        while self.now < deadline {
+            self.start_due()?;
+            self.quiet = self.now > begun + 7 * election;
+            self.step()?;
+            let idle = self.clients.iter().all(Client::is_idle);
+            if self.quiet && idle && self.are_equal() {
+                break;
             }
-            Err(error) => {
-                let text = format!("member {member} does not start: {error}");
-                self.violations.lock().push(text);
-            }
         }
+        if self.acknowledged.counts().0 <= writes || self.committed.entries().len() <= before {
+            return Err("no progress within ten election timeouts after the last fault".into());
+        }
+        if !self.are_equal() {
+            let states: Vec<_> = self
+                .members
+                .values()
+                .map(|member| {
+                    let view = member.node().map(|node| node.reads().view());
+                    (
+                        member.id,
+                        view.map(|view| (view.applied(), view.state_digest())),
+                    )
+                })
+                .collect();
+            return Err(format!(
+                "members are not equal ten election timeouts after the last fault: {states:?}"
+            ));
+        }
+        self.acknowledged.check(&self.history)?;
+        self.linearizable.check(&self.history)
     }
 
-    /// The power of a member goes: nothing more is written or heard.
-    pub fn crash(&self, member: u64, rng: &mut StdRng) {
-        let Some(Member { simulated, power }) = self.members.lock().remove(&member) else {
-            return;
+    fn are_equal(&self) -> bool {
+        let Some(membership) = self.committed.membership() else {
+            return false;
         };
-        power.store(false, Ordering::Release);
-        self.network.go_down(member);
-        let mut disks = self.disks.lock();
-        if let Some(disk) = disks.get_mut(&member) {
-            *disk = disk.power_cut(|| rng.random_bool(0.5));
-        }
-        drop(disks);
-        tokio::spawn(simulated.end());
+        let mut states = membership.nodes().map(|(id, _)| {
+            let view = self.members.get(id)?.node()?.reads().view();
+            Some((view.applied()?, view.state_digest()))
+        });
+        let Some(Some(first)) = states.next() else {
+            return false;
+        };
+        let all = self.committed.entries().len() as u64;
+        first.0.index + 1 == all && states.all(|state| state == Some(first))
     }
 
-    /// Looks at all members again and again.
-    async fn watch(self: Arc<Self>) {
-        let (mut leaders, mut states) = (OneLeader::default(), SameState::default());
-        while !self.is_over() {
-            for member in 1..=self.size {
-                let Some(node) = self.node(member) else {
-                    continue;
-                };
-                let leadership = *node.leadership().borrow();
-                let led = match leadership.leads {
-                    true => leaders.see(leadership.term, member),
-                    false => Ok(()),
-                };
-                let seen = led.and_then(|()| states.see(member, &node.reads().view()));
-                if let Err(violation) = seen {
-                    self.violations.lock().push(violation);
-                }
+    /// Starts a member.
+    pub fn start(&mut self, id: u64) -> Checked {
+        self.starts.remove(&id);
+        self.note(format_args!("member {id} starts"));
+        let chance = self.chance.fork();
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        member.start(&self.plan, &self.net, chance)?;
+        durable::check(member, &self.committed)?;
+        self.votes.check(member)
+    }
+
+    /// Everything moves on by one step.
+    fn step(&mut self) -> Checked {
+        self.now += STEP;
+        host::set_time(self.now);
+        self.net.deliver(self.now);
+        let now = self.now;
+        for member in self.members.values_mut() {
+            if member.paused_until <= now {
+                member.step(STEP);
             }
-            sleep(Duration::from_millis(7)).await;
+            if let Some(node) = member.opened()?
+                && let Some(runtime) = member.runtime()
+            {
+                self.net.host(member.id, runtime, node.endpoint().clone());
+            }
         }
+        self.finish_stopping();
+        self.hear()?;
+        self.look()?;
+        self.follow_membership()?;
+        self.serve_clients()
     }
 
-    /// With nothing wrong any more, every member serves, and all agree.
-    async fn settle(&self) -> Result<history::Writes, String> {
-        for member in 1..=self.size {
-            let node = self.node(member).ok_or("a member is down")?;
-            let mut number = 0;
-            let served = async {
-                loop {
-                    number += 1;
-                    let value = format!("end/{member}/{number}");
-                    let id = (1 << 60) | (member << 32) | number;
-                    let told = clients::put(&node, member, id, "end", &value).await;
-                    self.note_end(member, &value, told);
-                    if matches!(told, Told::Done(_)) {
-                        break;
+    /// The speed of one clock, in thousandths of the world's.
+    pub fn clock_rate(&mut self) -> u64 {
+        let skew = self.plan.skew;
+        self.chance.between(1000 - skew, 1000 + skew + 1)
+    }
+
+    /// What has been said on the network.
+    fn hear(&mut self) -> Checked {
+        for said in self.net.take_said() {
+            match said {
+                Said::Leads { member, term } => self.lead(member, term)?,
+                Said::Granted { member, term, node } => {
+                    self.note(format_args!(
+                        "member {member} votes for {node} in term {term}"
+                    ));
+                    self.votes.granted(member, term, node)?;
+                    if self.chance.permille(self.plan.crash_at_votes) {
+                        self.crash(member);
                     }
-                    sleep(Duration::from_millis(50)).await;
                 }
-            };
-            let served = timeout(HEALED_WITHIN, served).await;
-            served.map_err(|_| format!("member {member} does not serve again"))?;
-        }
-        let mut last = None;
-        for member in 1..=self.size {
-            let node = self.node(member).ok_or("a member is down")?;
-            let read = timeout(HEALED_WITHIN, node.read_index()).await;
-            read.map_err(|_| "no read in time".to_owned())?
-                .map_err(|error| format!("no read: {error}"))?;
-            let view = node.reads().view();
-            let state = (view.revision(), view.state_digest());
-            if last.is_some_and(|last| last != state) {
-                return Err(format!("states differ at the end: {last:?}, {state:?}"));
             }
-            last = Some(state);
         }
-        let node = self.node(1).ok_or("a member is down")?;
-        Ok(history::writes(&node.reads().view()))
+        Ok(())
     }
 
-    fn note_end(&self, member: u64, value: &str, told: Told) {
-        let now = tokio::time::Instant::now();
-        self.note(Operation {
-            member,
-            invoked: now,
-            returned: None,
-            asked: history::Asked::Put {
-                key: "end".into(),
-                value: value.into(),
-                told,
-            },
-        });
-    }
-
-    fn verdict(&self) -> Result<(), String> {
-        match self.violations.lock().first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(()),
+    fn lead(&mut self, member: u64, term: u64) -> Checked {
+        if self.leaders.leads(member, term)? {
+            self.note(format_args!("member {member} leads term {term}"));
+            if let Some(member) = self.members.get(&member) {
+                completeness::check(member, term, &self.committed)?;
+            }
         }
+        Ok(())
     }
-}
 
-/// Runs a seed: a summary, or what was violated.
-pub async fn run(seed: u64) -> Result<String, String> {
-    let world = Arc::new(World::new(seed));
-    let mut seeds = StdRng::seed_from_u64(seed ^ 0x5eed);
-    for member in 1..=world.size {
-        world.start(member).await;
+    /// What members show.
+    fn look(&mut self) -> Checked {
+        for member in self.members.values() {
+            if let Some(fault) = member.faults().first() {
+                return Err(format!("member {}: {fault}", member.id));
+            }
+            let Some(node) = member.node() else { continue };
+            let fresh = self.committed.look(member)?;
+            quorum::check(&self.members, &self.committed, fresh)?;
+            let view = node.reads().view();
+            self.digests.look(member.id, &view)?;
+            self.revisions
+                .look(member.id, member.life, view.revision())?;
+            self.history.look(member.id, member.life, &view)?;
+            let standing = *node.leadership().borrow();
+            if standing.leads {
+                self.leaders.reported(member.id, standing.term)?;
+            }
+        }
+        Ok(())
     }
-    let watching = tokio::spawn(world.clone().watch());
-    let clients: Vec<_> = (1..=CLIENTS)
-        .map(|client| tokio::spawn(clients::run(world.clone(), client, seeds.random())))
-        .collect();
-    faults::run(world.clone(), seeds.random(), FAULTS).await;
-    sleep(Duration::from_secs(2)).await;
-    world.over.store(true, Ordering::Release);
-    for client in clients {
-        client.await.map_err(|error| error.to_string())?;
-    }
-    watching.await.map_err(|error| error.to_string())?;
-    world.verdict()?;
-    let writes = world.settle().await?;
-    world.verdict()?;
-    let operations = world.operations.lock().clone();
-    invariants::check(&operations, &writes)?;
-    let done = operations
-        .iter()
-        .filter(|operation| operation.revision().is_some());
-    Ok(format!(
-        "{} members, {} of {} operations done, {} lives",
-        world.size,
-        done.count(),
-        operations.len(),
-        world.lives.load(Ordering::Relaxed)
-    ))
 }

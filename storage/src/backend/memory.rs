@@ -22,6 +22,8 @@ pub(crate) const ROWS: &str = "ROWS";
 #[derive(Default)]
 pub(crate) struct Memory {
     state: RwLock<State>,
+    /// What a power cut leaves at least.
+    flushed: RwLock<State>,
     /// Shared with all snapshots.
     held: Arc<()>,
 }
@@ -74,6 +76,19 @@ fn decode(mut blob: &[u8]) -> Option<State> {
 }
 
 impl Memory {
+    /// What is left after a power cut: all that was written, or only what was
+    /// flushed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn after_power_cut(&self, all: bool) -> Self {
+        let flushed = self.flushed.read().unwrap_or_else(PoisonError::into_inner);
+        let left = if all { self.state() } else { flushed.clone() };
+        Self {
+            state: RwLock::new(left.clone()),
+            flushed: RwLock::new(left),
+            held: Arc::default(),
+        }
+    }
+
     /// What a checkpoint in this directory holds.
     #[cfg(feature = "rocksdb")]
     pub(crate) fn load(dir: &Path) -> Result<Self, Fault> {
@@ -85,6 +100,7 @@ impl Memory {
             detail: "a row is cut short".to_owned(),
         })?;
         Ok(Self {
+            flushed: RwLock::new(state.clone()),
             state: RwLock::new(state),
             held: Arc::default(),
         })
@@ -179,6 +195,8 @@ impl Backend for Memory {
     }
 
     fn flush(&self) -> Result<(), Fault> {
+        let state = self.state();
+        *self.flushed.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
     }
 

@@ -8,8 +8,10 @@ mod audit;
 pub mod engine;
 pub mod fuzz;
 pub mod model;
+mod power;
 pub mod script;
 mod wire;
 
 pub use engine::{Engine, Machine};
 pub use model::Model;
+pub use power::MemoryDisk;

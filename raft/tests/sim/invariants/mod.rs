@@ -1,21 +1,17 @@
-//! What must hold, one promise a file. Each check says what is violated.
+//! What must hold at every moment, one promise in each file. Each is told
+//! what happened and returns what is wrong.
 
-mod acknowledged;
-mod once;
-mod one_leader;
-mod reads;
-mod real_time;
-mod same_state;
+pub mod acknowledged;
+pub mod committed;
+pub mod completeness;
+pub mod digests;
+pub mod durable;
+pub mod history;
+pub mod leaders;
+pub mod linearizable;
+pub mod quorum;
+pub mod revisions;
+pub mod votes;
 
-pub use one_leader::OneLeader;
-pub use same_state::SameState;
-
-use crate::history::{Operation, Writes};
-
-/// The promises about what clients were told.
-pub fn check(operations: &[Operation], writes: &Writes) -> Result<(), String> {
-    acknowledged::check(operations, writes)?;
-    once::check(operations, writes)?;
-    reads::check(operations, writes)?;
-    real_time::check(operations)
-}
+/// What is wrong.
+pub type Checked = Result<(), String>;
