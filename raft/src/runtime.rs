@@ -40,26 +40,48 @@ use tokio::{
 /// Everything the thread needs.
 pub(crate) struct Setup {
     pub(crate) member: u64,
+    pub(crate) engine: Engine,
+    pub(crate) requests: Requests,
     pub(crate) peers: Peers,
-    pub(crate) config: Config,
-    pub(crate) bootstrap: Bootstrap,
     pub(crate) log: LogStore,
-    pub(crate) applier: Applier,
     pub(crate) flow: Arc<Flow>,
     pub(crate) faults: FaultLine,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) view: ReadHandle,
+    pub(crate) changes: mpsc::Receiver<ChangeRequest>,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) election_timeout: Duration,
+}
+
+/// What openraft is made of.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) applier: Applier,
+}
+
+/// What comes from the node's callers.
+pub(crate) struct Requests {
     pub(crate) returns: Arc<Returns>,
     pub(crate) pending: Arc<Pending>,
-    pub(crate) heard: Arc<Heard>,
     pub(crate) proposals: mpsc::Receiver<Vec<Data>>,
     /// The way into `proposals`, for what could not be forwarded.
     pub(crate) resubmit: mpsc::Sender<Vec<Data>>,
     pub(crate) reads: mpsc::Receiver<ReadGroup>,
-    pub(crate) view: ReadHandle,
-    pub(crate) changes: mpsc::Receiver<ChangeRequest>,
     pub(crate) purges: watch::Receiver<Option<Purge>>,
-    pub(crate) standing: watch::Sender<Standing>,
-    pub(crate) leadership: watch::Sender<Leadership>,
-    pub(crate) election_timeout: Duration,
+}
+
+/// What the tasks have in common.
+struct Shared {
+    member: u64,
+    raft: Raft,
+    flow: Arc<Flow>,
+    peers: Peers,
+    leadership: watch::Receiver<Leadership>,
+    /// How long a read waits at most.
+    patience: Duration,
+    stop: watch::Receiver<bool>,
 }
 
 /// The running thread.
@@ -121,41 +143,31 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// The thread's task, until `stop` says so.
+/// Runs the node until `stop`; says in `opened` when it has begun.
 pub(crate) async fn run(
     setup: Setup,
     opened: &SyncSender<Result<Opened, OpenError>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let (flow, returns, peers) = (
-        setup.flow.clone(),
-        setup.returns.clone(),
-        setup.peers.clone(),
-    );
-    let raft = Raft::build(
-        setup.member,
-        Arc::new(setup.config),
-        setup.peers.clone(),
-        setup.log.clone().telling(flow.clone()),
-        setup.applier,
-    )
-    .await;
-    let raft = match raft.map_err(|error| OpenError::Consensus(error.to_string())) {
+    let (member, flow, peers) = (setup.member, setup.flow, setup.peers);
+    let log = setup.log.clone().telling(flow.clone());
+    let raft = match setup.engine.start(member, peers.clone(), log).await {
         Ok(raft) => raft,
         Err(error) => return drop(opened.send(Err(error))),
     };
-    raft.run();
+    let shared = Shared {
+        member,
+        raft: raft.clone(),
+        flow: flow.clone(),
+        peers,
+        leadership: setup.leadership.subscribe(),
+        patience: request_max(setup.election_timeout),
+        stop: stop.clone(),
+    };
     let mut tasks = JoinSet::new();
-    let leadership = setup.leadership.subscribe();
-    let joint = leadership.clone();
-    let (forward, forwarding) = mpsc::channel(forward::BATCHES_MAX);
-    if let Err(error) = begin(&raft, setup.member, &setup.bootstrap).await {
-        let _ = raft.shutdown().await;
-        return drop(opened.send(Err(error)));
-    }
     tasks.spawn(
         Changer {
-            member: setup.member,
+            member,
             raft: raft.clone(),
             flow: flow.clone(),
             log: setup.log.clone(),
@@ -169,8 +181,8 @@ pub(crate) async fn run(
     tasks.spawn(
         Follow {
             raft: raft.clone(),
-            member: setup.member,
-            flow: flow.clone(),
+            member,
+            flow,
             log: setup.log,
             faults: setup.faults,
             standing: setup.standing,
@@ -181,52 +193,7 @@ pub(crate) async fn run(
         }
         .run(),
     );
-    tasks.spawn(
-        Batcher {
-            raft: raft.clone(),
-            flow: flow.clone(),
-            proposals: setup.proposals,
-            forward,
-            stop: stop.clone(),
-        }
-        .run(),
-    );
-    tasks.spawn(
-        Forwarder {
-            member: setup.member,
-            raft: raft.clone(),
-            flow,
-            peers: peers.clone(),
-            pending: setup.pending,
-            leadership: leadership.clone(),
-            proposals: forwarding,
-            own: setup.resubmit,
-            stop: stop.clone(),
-        }
-        .run(),
-    );
-    tasks.spawn(
-        ReadRounds {
-            member: setup.member,
-            raft: raft.clone(),
-            peers,
-            leadership,
-            patience: request_max(setup.election_timeout),
-            returns,
-            groups: setup.reads,
-            stop: stop.clone(),
-        }
-        .run(),
-    );
-    tasks.spawn(
-        JointEnd {
-            raft: raft.clone(),
-            leadership: joint,
-            stop: stop.clone(),
-        }
-        .run(),
-    );
-    tasks.spawn(purge(raft.clone(), setup.purges, stop.clone()));
+    setup.requests.spawn(&mut tasks, shared);
     let _ = opened.send(Ok(Opened {
         raft: raft.clone(),
         runtime: Handle::current(),
@@ -238,6 +205,78 @@ pub(crate) async fn run(
         }
     }
     let _ = raft.shutdown().await;
+}
+
+impl Engine {
+    async fn start(self, member: u64, peers: Peers, log: LogStore) -> Result<Raft, OpenError> {
+        let raft = Raft::build(member, Arc::new(self.config), peers, log, self.applier).await;
+        let raft = raft.map_err(|error| OpenError::Consensus(error.to_string()))?;
+        raft.run();
+        if let Err(error) = begin(&raft, member, &self.bootstrap).await {
+            let _ = raft.shutdown().await;
+            return Err(error);
+        }
+        Ok(raft)
+    }
+}
+
+impl Requests {
+    fn spawn(self, tasks: &mut JoinSet<()>, shared: Shared) {
+        let Shared {
+            member,
+            raft,
+            flow,
+            peers,
+            leadership,
+            patience,
+            stop,
+        } = shared;
+        let (forward, forwarding) = mpsc::channel(forward::BATCHES_MAX);
+        tasks.spawn(
+            Batcher {
+                raft: raft.clone(),
+                flow: flow.clone(),
+                proposals: self.proposals,
+                forward,
+                stop: stop.clone(),
+            }
+            .run(),
+        );
+        tasks.spawn(
+            Forwarder {
+                member,
+                raft: raft.clone(),
+                flow,
+                peers: peers.clone(),
+                pending: self.pending,
+                leadership: leadership.clone(),
+                proposals: forwarding,
+                own: self.resubmit,
+                stop: stop.clone(),
+            }
+            .run(),
+        );
+        let joint = JointEnd {
+            raft: raft.clone(),
+            leadership: leadership.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(joint.run());
+        tasks.spawn(
+            ReadRounds {
+                member,
+                raft: raft.clone(),
+                peers,
+                leadership,
+                patience,
+                returns: self.returns,
+                groups: self.reads,
+                stop: stop.clone(),
+            }
+            .run(),
+        );
+        tasks.spawn(purge(raft, self.purges, stop));
+    }
 }
 
 /// Founds the cluster on a first start; campaigns at once where no other
