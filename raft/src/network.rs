@@ -35,6 +35,9 @@ use sternpost_storage::ReadHandle;
 /// its keepalive.
 const UNANSWERED_MAX: Duration = Duration::from_secs(10);
 
+/// The rest after a stream could not be opened.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
+
 /// How long a peer may take to open a stream.
 const OPENING_MAX: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,7 @@ impl Peers {
             channel: self.channel(id, &node.peer_urls, purpose),
             urls: node.peer_urls.clone(),
             peers: self.clone(),
+            said: Mutex::default(),
             observer: self.observer.clone(),
         }
     }
@@ -109,6 +113,8 @@ pub(crate) struct Peer {
     /// What the channel was made for.
     urls: Vec<String>,
     peers: Peers,
+    /// What was last said of it in the log; empty while it answers.
+    said: Mutex<String>,
     observer: Arc<dyn Observer>,
 }
 
@@ -128,6 +134,7 @@ impl Peer {
     /// The error as openraft knows it. Whoever can't be reached is not asked
     /// again at once; nor is one that refuses us.
     fn failure(&self, error: &PeerError) -> Failure {
+        self.say(&error.to_string());
         let text = || AnyError::error(format!("member {:x}: {error}", self.id));
         match error {
             PeerError::Removed => {
@@ -147,15 +154,44 @@ impl Peer {
         call: impl Future<Output = Result<T, PeerError>>,
     ) -> Result<T, Failure> {
         match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer.map_err(|error| self.failure(&error)),
-            Err(_elapsed) => Err(Timeout {
-                action,
-                id: self.own,
-                target: self.id,
-                timeout: limit,
+            Ok(Ok(answer)) => {
+                self.say("");
+                Ok(answer)
             }
-            .into()),
+            Ok(Err(error)) => Err(self.failure(&error)),
+            Err(_elapsed) => {
+                self.say("no answer in time");
+                Err(Timeout {
+                    action,
+                    id: self.own,
+                    target: self.id,
+                    timeout: limit,
+                }
+                .into())
+            }
         }
+    }
+
+    /// Logs what is new of this peer; an empty text says that it answers.
+    fn say(&self, text: &str) {
+        let mut said = self.said.lock();
+        if *said == text {
+            return;
+        }
+        let (member, purpose) = (format!("{:x}", self.id), self.purpose);
+        if text.is_empty() {
+            tracing::info!(member, ?purpose, "a member answers again");
+        } else if text.contains("cluster ID mismatch") {
+            tracing::error!(
+                member,
+                error = text,
+                "a member belongs to another cluster: give all the same --initial-cluster and \
+                 --initial-cluster-token, and start the wrong one with an empty data directory"
+            );
+        } else {
+            tracing::warn!(member, ?purpose, error = text, "a member does not answer");
+        }
+        text.clone_into(&mut said);
     }
 
     fn read<M, T: Convert<M>>(&self, message: M) -> Result<T, Failure> {
@@ -190,9 +226,15 @@ impl Peer {
             request.to_message()
         });
         let call = self.channel.append(Box::pin(requests));
-        let incoming = self
+        let opened = self
             .within(OPENING_MAX, RPCTypes::AppendEntries, call)
-            .await?;
+            .await;
+        if opened.is_err() {
+            // openraft rests only before it asks for entries, and none were
+            // asked for: it would try again at once.
+            tokio::time::sleep(REOPEN_AFTER).await;
+        }
+        let incoming = opened?;
         let answers = Ordered {
             peer: self,
             incoming,

@@ -5,6 +5,12 @@
 mod nodes;
 
 use nodes::{leading, options, put, until, value_of};
+use std::{
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use sternpost_raft::peer::GrpcTransport;
 use sternpost_raft::{Bootstrap, Identity, MembershipChange, MembershipError, RaftNode};
 use sternpost_storage::MemberId;
 
@@ -136,5 +142,36 @@ async fn a_member_that_waits_to_be_told_never_founds_a_cluster() {
     assert_eq!(node.identity(), identity);
     assert!(members(&node).is_empty());
     assert_eq!(node.term(), 0);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_can_not_be_talked_to_is_left_alone_between_attempts() {
+    const ATTEMPTS: usize = 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Takes each connection, and drops it at once.
+    let attempts = std::thread::spawn(move || {
+        let mut times = Vec::new();
+        while times.len() < ATTEMPTS {
+            drop(listener.accept().unwrap());
+            times.push(Instant::now());
+        }
+        times[ATTEMPTS - 1] - times[0]
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.transport = Arc::new(GrpcTransport::plain(options.election_timeout));
+    let node = leading(options).await;
+    let silent = MembershipChange::Add {
+        id: 2,
+        peer_urls: vec![url],
+        learners_max: Some(1),
+    };
+    node.change_membership(silent).await.unwrap();
+    let took = tokio::task::spawn_blocking(move || attempts.join().unwrap());
+    let took = took.await.unwrap();
+    // Entries and heartbeats have a connection each, and a pause after each attempt.
+    assert!(took > Duration::from_millis(300), "{took:?}");
     node.shutdown().await;
 }

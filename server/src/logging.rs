@@ -89,6 +89,9 @@ impl<S: Subscriber> Layer<S> for Lines {
         let ours = metadata.target().starts_with("sternpost");
         let least = if ours || self.least == LevelFilter::DEBUG {
             self.least
+        } else if metadata.target().starts_with("openraft") {
+            // It warns each time a peer does not answer; we say it once.
+            self.least.min(LevelFilter::ERROR)
         } else {
             self.least.min(LevelFilter::WARN)
         };

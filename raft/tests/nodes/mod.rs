@@ -2,7 +2,15 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use parking_lot::Mutex;
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use sternpost_proto::{
     etcdserverpb as pb,
     internal::{Command, CommandHeader, Node, command::Verb},
@@ -106,8 +114,11 @@ pub async fn until(condition: impl Fn() -> bool) {
 }
 
 fn command(verb: Verb) -> Command {
+    static COMMANDS_EVER: AtomicU64 = AtomicU64::new(1);
     Command {
         header: Some(CommandHeader {
+            // A member that does not lead tells commands apart by it.
+            id: COMMANDS_EVER.fetch_add(1, Ordering::Relaxed),
             feature_level: 1,
             ..Default::default()
         }),

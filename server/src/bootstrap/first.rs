@@ -4,8 +4,9 @@
 use super::{
     ask,
     ids::{self, Founding},
+    join::same_urls,
 };
-use crate::config::{Config, join_urls, names, urls_of};
+use crate::config::{Config, Url, join_urls, names, urls_of};
 use std::time::Duration;
 use sternpost_proto::internal::Node;
 use sternpost_raft::{Bootstrap, Identity};
@@ -87,7 +88,8 @@ fn check_advertised(config: &Config) -> Result<(), String> {
         urls_of(&config.initial_cluster, &config.name),
         &config.initial_advertise_peer_urls,
     );
-    if listed != *advertised {
+    let texts = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+    if same_urls(&texts(&listed), &texts(advertised)).is_err() {
         let entries: Vec<String> = listed
             .iter()
             .map(|url| format!("{}={url}", config.name))
@@ -207,12 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_advertised_urls_does_not_matter() {
+        let mut config = config("a", "a=http://127.0.0.1:1,a=http://127.0.0.1:2");
+        let urls = ["http://127.0.0.1:2", "http://127.0.0.1:1"];
+        config.initial_advertise_peer_urls = urls.map(|url| Url::parse(url).unwrap()).into();
+        new_cluster(&config).unwrap();
+    }
+
+    #[test]
     fn founding_members_agree_on_all_members() {
         // Nobody listens there, so nobody knows better.
         let cluster = "a=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3";
         let start = |name: &str, url: &str| {
             let mut config = config(name, cluster);
-            config.initial_advertise_peer_urls = vec![crate::config::Url::parse(url).unwrap()];
+            config.initial_advertise_peer_urls = vec![Url::parse(url).unwrap()];
             let Ok(Bootstrap::New { identity, members }) = new_cluster(&config) else {
                 panic!("no bootstrap")
             };

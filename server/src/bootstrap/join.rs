@@ -87,7 +87,7 @@ fn matching<'a>(
 }
 
 /// Compares two lists, by the addresses they stand for where they differ.
-fn same_urls(one: &[String], other: &[String]) -> Result<(), String> {
+pub(super) fn same_urls(one: &[String], other: &[String]) -> Result<(), String> {
     if one.len() != other.len() {
         return Err(format!("len({}) != len({})", quoted(one), quoted(other)));
     }

@@ -88,7 +88,7 @@ impl Features {
     /// The same with the gates of `text` switched.
     pub fn with(self, text: &str) -> Result<Self, String> {
         let mut on = self.0;
-        let mut given = [false; GATES.len()];
+        let mut given = [false; GATES_COUNT];
         let mut stages = Vec::new();
         for part in text
             .split(',')
