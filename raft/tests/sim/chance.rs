@@ -6,7 +6,7 @@ pub struct Chance(u64);
 
 impl Chance {
     pub fn new(seed: u64) -> Self {
-        Self(seed ^ 0x5eed_0f_5eed)
+        Self(seed ^ 0x005e_ed0f_5eed)
     }
 
     pub fn next(&mut self) -> u64 {
