@@ -8,18 +8,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/anishathalye/porcupine"
 )
 
 // A history of some thousand operations takes seconds.
-const limit = 3 * time.Minute
+const limit = 2 * time.Minute
+
+// A search that grows beyond this is given up: others live on this machine too.
+const memory = 4 << 30
 
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: porcupine HISTORY.json PICTURE.html")
 		os.Exit(3)
+	}
+	bound := syscall.Rlimit{Cur: memory, Max: memory}
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &bound); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	text, err := os.ReadFile(os.Args[1])
 	if err != nil {

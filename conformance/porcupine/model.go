@@ -66,11 +66,7 @@ func step(from state, asked ask, told answer) []any {
 		}
 		return nil
 	case "revoke":
-		to := from.revoke(asked.Lease)
-		if !told.Known {
-			return []any{from, to}
-		}
-		return []any{to}
+		return []any{from.revoke(asked.Lease)}
 	case "write":
 		return from.write(asked, told)
 	}
@@ -82,8 +78,6 @@ func (from state) write(asked ask, told answer) []any {
 		modified := from.rows[asked.Guard.Key].modified
 		if holds := modified == asked.Guard.Modified; !holds {
 			switch {
-			case !told.Known:
-				return []any{from}
 			case told.Succeeded || told.Revision != from.revision:
 				return nil
 			case !slices.Equal(told.Rows, from.read(asked.Guard.Key, false)):
@@ -93,9 +87,6 @@ func (from state) write(asked ask, told answer) []any {
 		}
 	}
 	to, deleted := from.change(asked)
-	if !told.Known {
-		return []any{from, to}
-	}
 	if !told.Succeeded || told.Revision != to.revision {
 		return nil
 	}

@@ -28,30 +28,32 @@ func verdict(recorded history) porcupine.CheckResult {
 func TestWhatIsLinearizable(t *testing.T) {
 	a := row{Key: "k", Value: "a", Modified: 2}
 	b := row{Key: "k", Value: "b", Modified: 3}
-	deletion := operation{Call: 10, Return: 0, Ask: ask{Kind: "write", Deletes: []string{"k"}}}
+	gone := operation{Call: 10, Return: 0, Ask: ask{Kind: "write", Deletes: []string{"k"}}}
 	for name, one := range map[string]struct {
 		good       bool
 		persisted  map[string]int64
 		operations []operation
+		deletions  []deletion
 	}{
-		"a read after its write":            {true, nil, []operation{write(1, 2, "a", 2), read(3, 4, 2, a)}},
-		"a read beside a write sees either": {true, nil, []operation{write(1, 2, "a", 2), write(3, 9, "b", 3), read(4, 8, 2, a), read(5, 6, 3, b)}[:3]},
-		"a stale read":                      {false, nil, []operation{write(1, 2, "a", 2), write(3, 4, "b", 3), read(5, 6, 2, a)}},
-		"a read that goes back":             {false, nil, []operation{write(1, 2, "a", 2), write(3, 9, "b", 3), read(4, 5, 3, b), read(6, 7, 2, a)}},
-		"a lost write":                      {false, nil, []operation{write(1, 2, "a", 2), read(3, 4, 1)}},
-		"a revision twice":                  {false, nil, []operation{write(1, 2, "a", 2), write(3, 4, "b", 2)}},
-		"a revision left out":               {false, nil, []operation{write(1, 2, "a", 2), write(3, 4, "b", 4)}},
-		"no answer, and it happened":        {true, map[string]int64{"a": 2}, []operation{write(1, 0, "a", 0), read(3, 4, 2, a)}},
-		"no answer, and it did not":         {true, nil, []operation{write(1, 0, "a", 0), read(3, 4, 1)}},
-		"no answer, seen, then gone":        {false, map[string]int64{"a": 2}, []operation{write(1, 0, "a", 0), read(3, 4, 2, a), read(5, 6, 1)}},
-		"a deletion without an answer":      {true, nil, []operation{write(1, 2, "a", 2), deletion, read(11, 12, 3)}},
-		"a deletion that may come late":     {true, nil, []operation{write(1, 2, "a", 2), deletion, read(11, 12, 2, a), read(13, 14, 3)}},
+		"a read after its write":            {true, nil, []operation{write(1, 2, "a", 2), read(3, 4, 2, a)}, nil},
+		"a read beside a write sees either": {true, nil, []operation{write(1, 2, "a", 2), write(3, 9, "b", 3), read(4, 8, 2, a), read(5, 6, 3, b)}[:3], nil},
+		"a stale read":                      {false, nil, []operation{write(1, 2, "a", 2), write(3, 4, "b", 3), read(5, 6, 2, a)}, nil},
+		"a read that goes back":             {false, nil, []operation{write(1, 2, "a", 2), write(3, 9, "b", 3), read(4, 5, 3, b), read(6, 7, 2, a)}, nil},
+		"a lost write":                      {false, nil, []operation{write(1, 2, "a", 2), read(3, 4, 1)}, nil},
+		"a revision twice":                  {false, nil, []operation{write(1, 2, "a", 2), write(3, 4, "b", 2)}, nil},
+		"a revision left out":               {false, nil, []operation{write(1, 2, "a", 2), write(3, 4, "b", 4)}, nil},
+		"no answer, and it happened":        {true, map[string]int64{"a": 2}, []operation{write(1, 0, "a", 0), read(3, 4, 2, a)}, nil},
+		"no answer, and it did not":         {true, nil, []operation{write(1, 0, "a", 0), read(3, 4, 1)}, nil},
+		"no answer, seen, then gone":        {false, map[string]int64{"a": 2}, []operation{write(1, 0, "a", 0), read(3, 4, 2, a), read(5, 6, 1)}, nil},
+		"a deletion without an answer":      {true, nil, []operation{write(1, 2, "a", 2), gone, read(11, 12, 3)}, []deletion{{Revision: 3, Keys: []string{"k"}}}},
+		"a deletion that nobody asked for":  {false, nil, []operation{write(1, 2, "a", 2), read(11, 12, 3)}, []deletion{{Revision: 3, Keys: []string{"k"}}}},
+		"a deletion that may come late":     {true, nil, []operation{write(1, 2, "a", 2), gone, read(11, 12, 2, a), read(13, 14, 3)}, []deletion{{Revision: 3, Keys: []string{"k"}}}},
 	} {
 		want := porcupine.Illegal
 		if one.good {
 			want = porcupine.Ok
 		}
-		if got := verdict(history{Operations: one.operations, Persisted: one.persisted}); got != want {
+		if got := verdict(history{Operations: one.operations, Persisted: one.persisted, Deletions: one.deletions}); got != want {
 			t.Errorf("%s: %s, not %s", name, got, want)
 		}
 	}

@@ -39,6 +39,7 @@ pub fn check(
     let recorded = Recorded {
         operations: operations.iter().filter(checked).collect(),
         persisted: story.values(),
+        deletions: story.deletions(),
     };
     let text = serde_json::to_vec(&recorded).expect("a history is plain data");
     let file = dir.join("history.json");

@@ -108,4 +108,17 @@ pub struct Recorded<'a> {
     pub operations: Vec<&'a Operation>,
     /// Every value that was ever held, with its revision.
     pub persisted: BTreeMap<&'a str, i64>,
+    /// Every revision that put nothing, in order.
+    pub deletions: Vec<Deletion>,
+}
+
+/// A revision that only deletes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deletion {
+    /// Which.
+    pub revision: i64,
+    /// The keys in the order of its events.
+    pub keys: Vec<String>,
+    /// The lease that held these keys and no others; 0 for none.
+    pub lease: i64,
 }

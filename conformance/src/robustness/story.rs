@@ -1,5 +1,6 @@
 //! All changes of a run by revision, put together from what every watcher was told.
 
+use super::operation::Deletion;
 use crate::ledger::history::revision;
 use std::collections::BTreeMap;
 use sternpost_proto::mvccpb::{Event, KeyValue, event::EventType};
@@ -63,6 +64,31 @@ impl Story {
             Some((std::str::from_utf8(&kv.value).ok()?, kv.mod_revision))
         })
         .collect()
+    }
+
+    /// Every revision that puts nothing, with the lease whose end it may be.
+    #[must_use]
+    pub fn deletions(&self) -> Vec<Deletion> {
+        let mut keys = Keys::new();
+        let mut found = Vec::new();
+        for (revision, events) in &self.revisions {
+            let gone: Vec<&[u8]> = events.iter().map(key).collect();
+            if !events.iter().any(is_put) {
+                let lease = keys.get(gone[0]).map_or(0, |kv| kv.lease);
+                let held = keys.values().filter(|kv| kv.lease == lease);
+                let whole = lease != 0 && held.map(|kv| &kv.key[..]).eq(gone.iter().copied());
+                let text = |key: &&[u8]| String::from_utf8_lossy(key).into_owned();
+                found.push(Deletion {
+                    revision: *revision,
+                    keys: gone.iter().map(text).collect(),
+                    lease: if whole { lease } else { 0 },
+                });
+            }
+            for event in events {
+                apply(&mut keys, event);
+            }
+        }
+        found
     }
 
     /// The keys of every revision, one after the other, the empty beginning included.

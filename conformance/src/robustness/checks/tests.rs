@@ -154,6 +154,27 @@ fn members_that_tell_different_stories_are_found() {
     assert_eq!(story.gaps(), [6, 7, 8]);
 }
 
+#[test]
+fn the_end_of_a_lease_is_told_from_a_deletion() {
+    let leased = |key, at| {
+        let mut event = put(key, "v", at, None);
+        event.kv.as_mut().expect("an event has a key").lease = 7;
+        event
+    };
+    let mut story = Story::default();
+    let told = [
+        leased("k1", 2),
+        leased("k2", 3),
+        gone("k1", 4, None),
+        leased("k1", 5),
+    ];
+    let _ = story.take_in("all", &told);
+    let _ = story.take_in("all", &[gone("k1", 6, None), gone("k2", 6, None)]);
+    let found = story.deletions();
+    let leases: Vec<(i64, i64)> = found.iter().map(|one| (one.revision, one.lease)).collect();
+    assert_eq!(leases, [(4, 0), (6, 7)]);
+}
+
 fn operation(ask: Ask, told: Told, local: bool) -> Operation {
     Operation {
         client: 1,
