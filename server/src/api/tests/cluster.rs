@@ -79,6 +79,11 @@ async fn changes_that_make_no_sense_are_refused_in_etcd_s_order() {
     for url in ["http://10.0.0.1", "10.0.0.1:1", "http://a:1/x", ""] {
         assert_refused(bench.add(url, false).await, ApiError::MemberBadURLs);
     }
+    // It would have to vote before it runs.
+    assert_refused(
+        bench.add("http://127.0.0.1:9", false).await,
+        ApiError::MemberNotEnoughStarted,
+    );
     // Whether there is such a member comes before its URLs.
     assert_refused(bench.update(5, &["bad"]).await, ApiError::MemberNotFound);
     assert_refused(bench.update(MEMBER_ID, &[]).await, ApiError::MemberBadURLs);
