@@ -131,16 +131,18 @@ impl World {
     }
 
     fn fly(&mut self, at: usize) {
-        let client = &mut self.clients[at];
         let ready: Vec<u64> = self
             .members
             .values()
             .filter(|member| member.node().is_some())
             .map(|member| member.id)
+            // Progress is not to be had of one that was never let in.
+            .filter(|id| !self.is_calm || self.belongs(*id))
             .collect();
         if ready.is_empty() {
             return;
         }
+        let client = &mut self.clients[at];
         let id = client.chance.pick(&ready);
         let member: &Member = &self.members[&id];
         let Some((node, runtime)) = member.node().cloned().zip(member.runtime()) else {
@@ -164,6 +166,11 @@ impl World {
             answer,
             task: task.abort_handle(),
         });
+    }
+
+    fn belongs(&self, id: u64) -> bool {
+        let membership = self.committed.membership();
+        membership.is_none_or(|membership| membership.get_node(&id).is_some())
     }
 
     /// Whether there is an answer, or never will be.
