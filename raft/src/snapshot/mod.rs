@@ -2,10 +2,10 @@
 //!
 //! The sender copies its store when it is asked to send: a checkpoint, whose
 //! files are links to the store's own. It streams them file by file
-//! ([`send`]). The receiver keeps what arrives across a cut, checks all of it
+//! (`send`). The receiver keeps what arrives across a cut, checks all of it
 //! before it opens it, and hands it to openraft, which decides whether it is
-//! still wanted ([`receive`]). Then the apply thread goes on with it
-//! ([`install`]).
+//! still wanted (`receive`). Then the apply thread goes on with it
+//! (`install`).
 //!
 //! - `stores`: the directories. `holds`: what the log must keep meanwhile.
 //! - `upload`, `incoming`: the files on both sides, on threads that may block.
