@@ -157,6 +157,7 @@ impl<'a> Side<'a> {
             names.push((id.clone(), name.clone()));
         }
         names.push((self.cluster_id.to_string(), "CLUSTER".to_owned()));
+        names.push((format!("{:>16x}", self.cluster_id), "CLUSTER".to_owned()));
         names.push((format!("{:x}", self.cluster_id), "CLUSTER".to_owned()));
         Identity::known(names)
     }

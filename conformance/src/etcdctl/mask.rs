@@ -144,10 +144,13 @@ fn unjudged(output: &mut Output) {
     output.errors.clear();
 }
 
-/// The first word of 16 hexadecimal digits, or the number after `"ID"`.
+/// The first word of 16 hexadecimal digits (of fewer where the id begins with zeros), or
+/// the number after `"ID"`.
 #[must_use]
 pub fn first_id(text: &str) -> Option<String> {
-    let is_hex = |word: &&str| word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_hex = |word: &&str| {
+        (12..=16).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_hexdigit())
+    };
     if let Some(word) = text
         .split(|c: char| !c.is_ascii_alphanumeric())
         .find(is_hex)
