@@ -167,16 +167,6 @@ impl RaftNode {
         flow.is_sole_leader() || now_us().saturating_sub(flow.confirmed_us()) < limit
     }
 
-    /// Ends what a sole voter may do (reads without a barrier, appends and
-    /// applies on the proposing thread) as long as the guard is held. Whoever
-    /// is about to add a voter takes it first, and keeps it until the change
-    /// is in force or given up.
-    pub fn hold_off_sole_leadership(&self) -> NotAlone {
-        let Inner { flow, log, .. } = &*self.inner;
-        flow.hold_off_sole(|alone| log.set_alone(alone));
-        NotAlone { flow: flow.clone() }
-    }
-
     /// How far the other members are; empty where this member does not lead.
     pub fn progress(&self) -> Progress {
         self.inner.lead().progress()
@@ -292,17 +282,6 @@ impl RaftNode {
         let mut stopped = self.inner.stopped.subscribe();
         self.inner.stop();
         let _ = stopped.wait_for(|stopped| *stopped).await;
-    }
-}
-
-/// See [`RaftNode::hold_off_sole_leadership`].
-pub struct NotAlone {
-    flow: Arc<Flow>,
-}
-
-impl Drop for NotAlone {
-    fn drop(&mut self) {
-        self.flow.allow_sole();
     }
 }
 

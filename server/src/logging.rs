@@ -20,7 +20,8 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 
-/// The target of a process's last words: printed as level `fatal`.
+/// The target of a process's last words: printed as level `fatal`, and no
+/// line follows it.
 pub const FATAL: &str = "sternpost::fatal";
 
 /// Sets up logging for the whole process. Fails if a log file can't be opened.
@@ -106,7 +107,8 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let metadata = event.metadata();
-        let level = if metadata.target() == FATAL {
+        let fatal = metadata.target() == FATAL;
+        let level = if fatal {
             "fatal"
         } else {
             name(*metadata.level())
@@ -122,9 +124,14 @@ impl<S: Subscriber> Layer<S> for Lines {
             &caller,
             &fields,
         );
-        for output in self.outputs.lock().iter_mut() {
+        let mut outputs = self.outputs.lock();
+        for output in outputs.iter_mut() {
             // A log that can't be written must not stop the service.
             let _ = output.write_all(line.as_bytes());
+        }
+        if fatal {
+            // What other threads find broken on the way out is no cause.
+            outputs.clear();
         }
     }
 }
@@ -302,12 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_filtered_and_fatal_always_speaks() {
+    fn levels_are_filtered_and_fatal_speaks_always_and_last() {
         let say = || {
             tracing::debug!("quiet");
             tracing::warn!("loud");
             tracing::error!(target: FATAL, error = "disk", "last words");
+            tracing::error!("too late");
         };
+        let all = logged(LogFormat::Json, LogLevel::Debug, say);
+        assert!(all.trim_end().ends_with("\"error\":\"disk\"}"), "{all}");
         assert!(!logged(LogFormat::Json, LogLevel::Info, say).contains("quiet"));
         assert!(logged(LogFormat::Json, LogLevel::Debug, say).contains("quiet"));
         let fatal = logged(LogFormat::Json, LogLevel::Fatal, say);

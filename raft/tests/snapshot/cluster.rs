@@ -21,6 +21,16 @@ use sternpost_storage::StorageOptions;
 use tokio::sync::oneshot;
 use tonic::transport::server::TcpIncoming;
 
+/// What is in a directory, in order.
+pub fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 pub const CLUSTER: u64 = 7;
 
 /// One transfer, as it went over the wire.

@@ -1,6 +1,7 @@
 //! What a crash at each point of an installation leaves on disk, and what a
 //! start makes of it.
 
+use crate::cluster::names;
 use crate::nodes::{self, leading, member, options, put, runtime};
 use openraft::storage::RaftLogStorage as _;
 use std::{
@@ -79,15 +80,6 @@ async fn goes_on(options: &NodeOptions, keys: i64) {
     }
 }
 
-fn dirs(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn before_the_copy_has_its_place_the_old_state_counts() {
     let dir = tempfile::tempdir().unwrap();
@@ -97,7 +89,7 @@ fn before_the_copy_has_its_place_the_old_state_counts() {
         fs::remove_file(incoming.join("CURRENT")).unwrap();
         fs::create_dir_all(dir.path().join("behind/outgoing/0")).unwrap();
         goes_on(&options, BEHIND).await;
-        assert_eq!(dirs(&dir.path().join("behind")), ["db", "wal"]);
+        assert_eq!(names(&dir.path().join("behind")), ["db", "wal"]);
     });
 }
 
@@ -108,7 +100,7 @@ fn once_the_copy_has_its_place_it_counts_and_the_log_goes_on_behind_it() {
         let (options, incoming) = prepared(dir.path()).await;
         fs::rename(&incoming, dir.path().join("behind/db.1")).unwrap();
         goes_on(&options, AHEAD).await;
-        assert_eq!(dirs(&dir.path().join("behind")), ["db.1", "wal"]);
+        assert_eq!(names(&dir.path().join("behind")), ["db.1", "wal"]);
         let stores = Stores::new(&options.storage.path);
         assert_eq!(stores.newest().unwrap(), dir.path().join("behind/db.1"));
     });
@@ -122,7 +114,7 @@ fn a_start_that_died_while_the_old_store_was_removed_goes_on() {
         fs::rename(&incoming, dir.path().join("behind/db.1")).unwrap();
         fs::remove_file(dir.path().join("behind/db/CURRENT")).unwrap();
         goes_on(&options, AHEAD).await;
-        assert_eq!(dirs(&dir.path().join("behind")), ["db.1", "wal"]);
+        assert_eq!(names(&dir.path().join("behind")), ["db.1", "wal"]);
     });
 }
 

@@ -1,10 +1,11 @@
 //! A member that was away for longer than the log reaches.
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, names},
     nodes::{compact, join, put, put_random, runtime, until},
 };
 use std::{
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -41,18 +42,22 @@ async fn purge_past(leader: &RaftNode, away: u64, bytes: usize) {
     }
 }
 
-fn names(dir: &std::path::Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 async fn first_leader(cluster: &Cluster) -> RaftNode {
     cluster.lead(1).await;
     cluster.node(1).clone()
+}
+
+/// Three members, of which the third was stopped when the log still held all:
+/// the first entry that it lacks is purged on the leader.
+async fn with_one_away(dir: &Path, value_bytes: usize) -> (Cluster, RaftNode, u64) {
+    let mut cluster = Cluster::start(dir, 3);
+    let leader = first_leader(&cluster).await;
+    leader.propose(put("before", "value")).await.unwrap();
+    cluster.caught_up(3, 1).await;
+    let away = cluster.node(3).log_range().end;
+    cluster.stop(3).await;
+    purge_past(&leader, away, value_bytes).await;
+    (cluster, leader, away)
 }
 
 #[test]
@@ -117,13 +122,7 @@ fn a_cut_transfer_is_resumed() {
     const CUT_BYTES: u64 = 3 << 20;
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let mut cluster = Cluster::start(dir.path(), 3);
-        let leader = first_leader(&cluster).await;
-        leader.propose(put("before", "value")).await.unwrap();
-        cluster.caught_up(3, 1).await;
-        let away = cluster.node(3).log_range().end;
-        cluster.stop(3).await;
-        purge_past(&leader, away, 4096).await;
+        let (mut cluster, leader, _) = with_one_away(dir.path(), 4096).await;
         // Files that are being merged would not be the same after the cut.
         leader.defragment().await.unwrap();
         cluster.wire.cut_after.store(CUT_BYTES, Ordering::Release);
@@ -151,13 +150,7 @@ fn a_cut_transfer_is_resumed() {
 fn whoever_follows_the_feed_is_told() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let mut cluster = Cluster::start(dir.path(), 3);
-        let leader = first_leader(&cluster).await;
-        leader.propose(put("before", "value")).await.unwrap();
-        cluster.caught_up(3, 1).await;
-        let away = cluster.node(3).log_range().end;
-        cluster.stop(3).await;
-        purge_past(&leader, away, 100).await;
+        let (mut cluster, leader, away) = with_one_away(dir.path(), 100).await;
         cluster.open(3);
         let node = cluster.node(3).clone();
         let (view, mut feed) = node.feed().subscribe();
@@ -204,13 +197,7 @@ fn whoever_follows_the_feed_is_told() {
 fn a_receiver_that_stops_in_the_middle_begins_anew() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let mut cluster = Cluster::start(dir.path(), 3);
-        let leader = first_leader(&cluster).await;
-        leader.propose(put("before", "value")).await.unwrap();
-        cluster.caught_up(3, 1).await;
-        let away = cluster.node(3).log_range().end;
-        cluster.stop(3).await;
-        purge_past(&leader, away, 4096).await;
+        let (mut cluster, _, _) = with_one_away(dir.path(), 4096).await;
         cluster.open(3);
         let begun = || {
             let transfers = cluster.wire.transfers();
@@ -247,13 +234,7 @@ fn a_member_that_never_ran_gets_the_state() {
 fn after_a_cut_the_next_leader_may_send_its_own_state() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let mut cluster = Cluster::start(dir.path(), 3);
-        let leader = first_leader(&cluster).await;
-        leader.propose(put("before", "value")).await.unwrap();
-        cluster.caught_up(3, 1).await;
-        let away = cluster.node(3).log_range().end;
-        cluster.stop(3).await;
-        purge_past(&leader, away, 1024).await;
+        let (mut cluster, leader, away) = with_one_away(dir.path(), 1024).await;
         while cluster.node(2).log_range().start <= away {
             leader.propose(put("more", "value")).await.unwrap();
         }

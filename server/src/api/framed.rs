@@ -15,12 +15,12 @@ use tonic::Status;
 /// An answer's frame in pieces, unless it is too long for one.
 pub type Pieces = Result<VecDeque<Bytes>, Status>;
 
-/// Answers a checked range.
+/// Answers a checked range. With it comes what it takes in memory.
 pub fn range(
     member: &Member,
     view: &ReadView,
     request: &pb::RangeRequest,
-) -> Result<Pieces, ApiError> {
+) -> Result<(Pieces, u64), ApiError> {
     let front = pb::RangeResponse {
         header: Some(member.header(view.revision())),
         ..Default::default()
@@ -30,29 +30,26 @@ pub fn range(
     Ok(framed(answer))
 }
 
-/// Answers a checked transaction of ranges only. With it comes their number.
+/// Answers a checked transaction of ranges only. With it come their number,
+/// and what it takes in memory.
 pub fn read_txn(
     member: &Member,
     view: &ReadView,
     request: &pb::TxnRequest,
-) -> Result<(Pieces, usize), ApiError> {
+) -> Result<((Pieces, usize), u64), ApiError> {
     let front = pb::TxnResponse {
         header: Some(member.header(view.revision())),
         ..Default::default()
     };
     let mut answer = WireAnswer::new(PREFIX_LEN, &front);
     let ranges = view.read_txn_onto(request, &mut answer)?;
-    Ok((framed(answer), ranges))
+    let (pieces, bytes) = framed(answer);
+    Ok(((pieces, ranges), bytes))
 }
 
-fn framed(answer: WireAnswer) -> Pieces {
-    let prefix = prefix(answer.bytes() - PREFIX_LEN)?;
-    Ok(answer.into_pieces(|first| first[..PREFIX_LEN].copy_from_slice(&prefix)))
-}
-
-/// What an answer takes in memory.
-pub fn bytes(pieces: &Pieces) -> u64 {
-    pieces.as_ref().map_or(0, |pieces| {
-        pieces.iter().map(|piece| piece.len() as u64).sum()
-    })
+fn framed(answer: WireAnswer) -> (Pieces, u64) {
+    let bytes = answer.bytes();
+    let pieces = prefix(bytes - PREFIX_LEN)
+        .map(|prefix| answer.into_pieces(|first| first[..PREFIX_LEN].copy_from_slice(&prefix)));
+    (pieces, bytes as u64)
 }

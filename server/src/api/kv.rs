@@ -130,9 +130,7 @@ impl KvService {
         let started = Instant::now();
         let member = self.0.clone();
         let read = move |view: &ReadView, request: &pb::RangeRequest| {
-            let pieces = framed::range(&member, view, request)?;
-            let bytes = framed::bytes(&pieces);
-            Ok((pieces, bytes))
+            framed::range(&member, view, request)
         };
         let ranged = self.0.range_with(request, read).await;
         let (pieces, held) = self.0.measured(RequestKind::Range, started, ranged)?;
@@ -152,9 +150,7 @@ impl KvService {
         let started = Instant::now();
         let member = self.0.clone();
         let read = move |view: &ReadView, request: &pb::TxnRequest| {
-            let (pieces, ranges) = framed::read_txn(&member, view, request)?;
-            let bytes = framed::bytes(&pieces);
-            Ok(((pieces, ranges), bytes))
+            framed::read_txn(&member, view, request)
         };
         let answered = self.0.read_txn_with(request, read).await;
         let ((pieces, ranges), held) =

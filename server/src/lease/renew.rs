@@ -150,7 +150,7 @@ impl Member {
                 },
                 Leads::Other(leader, urls) => {
                     let leader = (leader, urls);
-                    if let Some(ttl_secs) = self.renew_lease_at(&leader, id, deadline).await? {
+                    if let Some(ttl_secs) = self.renew_lease_at(&leader, id, deadline).await {
                         return Ok(ttl_secs);
                     }
                 }

@@ -10,9 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 use sternpost_proto::internal::{ProbeRequest, duties_client::DutiesClient};
-use sternpost_raft::peer::Caller;
 use tokio::time::{MissedTickBehavior, timeout};
-use tonic::{Code, Request, transport::Channel};
+use tonic::{Code, transport::Channel};
 
 /// How often: a removed member should not go on for long.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
@@ -97,9 +96,7 @@ impl Member {
     }
 
     async fn probe(&self, id: u64, mut client: DutiesClient<Channel>) {
-        let identity = self.identity;
-        let mut request = Request::new(ProbeRequest {});
-        Caller::new(identity.cluster_id, identity.member_id, id).write(request.metadata_mut());
+        let request = self.leader_link.request(id, ProbeRequest {});
         let begun = Instant::now();
         let answered = timeout(ANSWER_MAX, client.probe(request)).await;
         let active = matches!(answered, Ok(Ok(_)));
@@ -108,7 +105,7 @@ impl Member {
         {
             self.standing.set_removed();
         }
-        let (local, remote) = (format!("{:x}", identity.member_id), format!("{id:x}"));
+        let (local, remote) = (format!("{:x}", self.identity.member_id), format!("{id:x}"));
         let peers = &self.metrics.peers;
         if active {
             let round_trip = peers.round_trip.with_label_values(&[remote.as_str()]);

@@ -73,7 +73,8 @@ impl LeaderLink {
         client
     }
 
-    fn request<T>(&self, to: u64, message: T) -> Request<T> {
+    /// A call of this member to another.
+    pub fn request<T>(&self, to: u64, message: T) -> Request<T> {
         let Identity {
             member_id,
             cluster_id,
@@ -151,7 +152,7 @@ impl Member {
         leader: &(u64, Vec<String>),
         id: i64,
         deadline: Instant,
-    ) -> Result<Option<i64>, ApiError> {
+    ) -> Option<i64> {
         let request = pb::RenewLeaseRequest { id };
         let answer = self
             .call(
@@ -162,12 +163,12 @@ impl Member {
             )
             .await;
         match answer {
-            Ok(answer) => Ok(Some(answer.ttl_secs)),
+            Ok(answer) => Some(answer.ttl_secs),
             // A renewal may be done twice.
-            Err(Refused::Not | Refused::Perhaps) => Ok(None),
+            Err(Refused::Not | Refused::Perhaps) => None,
             Err(Refused::By(error)) => {
                 tracing::debug!(error = error.text(), "the leader did not renew a lease");
-                Ok(None)
+                None
             }
         }
     }

@@ -224,7 +224,11 @@ impl Source<'_> {
             found += 1;
             if plan.filter.keeps(&version) {
                 kept += 1;
-                kvs.push(version);
+                // What is held is no more than what the order or the answer needs.
+                kvs.push(match plan.values {
+                    Values::Load => version,
+                    Values::Skip => plan.shown(version),
+                });
                 plan.prune(&mut kvs.all);
             }
             Ok(ControlFlow::Continue(()))
