@@ -7,6 +7,7 @@ use sternpost_conformance::client::Client;
 use sternpost_conformance::cluster::failover::Gaps;
 use sternpost_conformance::cluster::{Addresses, Cluster, Plan};
 use sternpost_conformance::ledger::restarts::number;
+use sternpost_conformance::measure::catch_up::fill;
 use sternpost_conformance::network::{Network, links::Rule};
 use sternpost_conformance::target::Kind;
 use sternpost_conformance::wait;
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(9);
 /// On a busy machine.
 const REFUSED_WITHIN: Duration = Duration::from_secs(15);
 const HEALED_WITHIN: Duration = Duration::from_secs(30);
+/// Keys of a store that a learner has to take in, and its time for that.
+const LEARNER_KEYS: u64 = 20_000;
+const VOTES_WITHIN: Duration = Duration::from_secs(300);
 
 /// `STERNPOST_FAILOVERS` (default 3) kills of each server's leader, in turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,6 +238,46 @@ fn limited<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
     request
+}
+
+/// A store of `STERNPOST_LEARNER_KEYS` keys of a kilobyte each (default 20,000: more than the log
+/// keeps), and a promotion that is asked for once, at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_gets_its_vote_with_no_hand_on_it() {
+    let keys = number("STERNPOST_LEARNER_KEYS", LEARNER_KEYS);
+    let plan = Plan::new(Kind::Sternpost, 1).flag("--sternpost-promote-learners");
+    let mut cluster = plan.flag("--quota-backend-bytes=17179869184").start();
+    fill(&cluster, 0, keys, keys).await;
+    let mut client = cluster.client(0).cluster.clone();
+    let add = pb::MemberAddRequest {
+        peer_ur_ls: vec![cluster.urls(1).0],
+        is_learner: true,
+    };
+    let added = client.member_add(add).await.expect("there is room for one");
+    let id = added.into_inner().member.expect("it is told").id;
+    let learner = cluster.join().await;
+    cluster.spawn(learner);
+    let begun = Instant::now();
+    let told = client.member_promote(pb::MemberPromoteRequest { id }).await;
+    println!(
+        "asked at once: {:?}",
+        told.map_err(|status| status.message().to_owned())
+    );
+    wait::until_async("its vote", VOTES_WITHIN, || {
+        let mut client = client.clone();
+        async move {
+            let members = client.member_list(pb::MemberListRequest { linearizable: true });
+            let members = members.await.ok()?.into_inner().members;
+            let votes = |member: &pb::Member| member.id == id && !member.is_learner;
+            members.iter().any(votes).then_some(())
+        }
+    })
+    .await;
+    println!("it votes after {:.1?}", begun.elapsed());
+    put(&cluster.client(learner), "by both")
+        .await
+        .expect("two are a quorum of two");
+    cluster.wait_equal().await;
 }
 
 /// The suites that cut the network stand on this: one direction of one link is cut, and the

@@ -38,7 +38,9 @@ const RETRY_EVERY: Duration = Duration::from_millis(10);
 /// A change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
-    /// A new member, which has not said its name yet.
+    /// A new member, which has not said its name yet. One that is to vote
+    /// beside a single voter does so from when it is promoted: before it runs,
+    /// its vote could be asked for by nobody, and would be missed by all.
     Add {
         /// Its ID: never that of a member before.
         id: u64,
@@ -287,16 +289,19 @@ fn next(
             learners_max,
             ..
         } => {
-            let learners = (nodes.len() - voters.len()) as u64;
+            let is_learner = |(id, node): &(&u64, &Node)| !voters.contains(id) && !node.joining;
+            let learners = nodes.iter().filter(is_learner).count() as u64;
+            let joining = learners_max.is_none() && voters.len() == 1;
             match learners_max {
                 Some(max) if learners >= *max => return Err(MembershipError::TooManyLearners),
-                Some(_) => {}
-                None => drop(voters.insert(id)),
+                None if !joining => drop(voters.insert(id)),
+                _ => {}
             }
             nodes.insert(
                 id,
                 Node {
                     peer_urls: peer_urls.clone(),
+                    joining,
                     ..Node::default()
                 },
             );
@@ -305,6 +310,7 @@ fn next(
             if !voters.insert(id) {
                 return Err(MembershipError::NotLearner);
             }
+            nodes.entry(id).or_default().joining = false;
         }
         MembershipChange::Remove { .. } => {
             nodes.remove(&id);

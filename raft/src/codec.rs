@@ -155,6 +155,7 @@ mod tests {
             name: name.into(),
             peer_urls: vec![format!("http://{name}:2380")],
             client_urls: vec![format!("http://{name}:2379")],
+            joining: name == "c",
         };
         let nodes = BTreeMap::from([(1, node("a")), (u64::MAX, node("b")), (3, node("c"))]);
         let configs = vec![BTreeSet::from([1]), BTreeSet::from([1, u64::MAX])];

@@ -116,6 +116,9 @@ impl Rewrite {
             let Some(last) = entries.last() else { break };
             index = last.log_id.index + 1;
         }
-        Ok(node.unwrap_or_default())
+        Ok(Node {
+            joining: false,
+            ..node.unwrap_or_default()
+        })
     }
 }

@@ -55,10 +55,11 @@ pub(crate) fn is_sole_voter(membership: &StoredMembership, member: u64) -> bool 
     voters.next() == Some(member) && voters.next().is_none()
 }
 
-/// Whether `member` belongs to the cluster without a vote.
+/// Whether `member` belongs to the cluster without a vote until it is promoted.
 pub(crate) fn is_learner(membership: &StoredMembership, member: u64) -> bool {
-    membership
-        .membership()
-        .learner_ids()
-        .any(|learner| learner == member)
+    let membership = membership.membership();
+    let joining = membership
+        .get_node(&member)
+        .is_some_and(|node| node.joining);
+    !joining && membership.learner_ids().any(|learner| learner == member)
 }

@@ -33,6 +33,13 @@ use tokio::{
 /// Groups that join one round; those beyond join the one after.
 const JOINED_MAX: usize = 256;
 
+/// A round for so many reads is followed by a rest in which more can gather:
+/// each round is several messages, whoever it is for.
+const CROWD: usize = 16;
+
+/// That rest. Small beside what a read takes where so many wait.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// The rest between rounds that fail.
 const REST: Duration = Duration::from_millis(50);
 
@@ -101,7 +108,11 @@ impl ReadRounds {
             } else {
                 outcome
             };
+            let readers: usize = done.iter().map(|(_, group)| group.readers.len()).sum();
             self.answer(done.into_iter().map(|(_, group)| group), outcome);
+            if readers >= CROWD {
+                tokio::time::sleep(GATHER).await;
+            }
         }
         self.answer(
             waiting.into_iter().map(|(_, group)| group),

@@ -55,6 +55,9 @@ pub struct Node {
     pub peer_urls: Vec<String>,
     /// Where clients reach it.
     pub client_urls: Vec<String>,
+    /// It has no vote yet, and gets one as soon as it holds the log. Only a
+    /// member that has none may be marked so.
+    pub joining: bool,
 }
 
 impl Node {
@@ -65,6 +68,7 @@ impl Node {
             name: self.name.clone(),
             peer_urls: self.peer_urls.clone(),
             client_urls: self.client_urls.clone(),
+            joining: self.joining,
         }
     }
 }
@@ -75,6 +79,7 @@ impl From<internal::Node> for Node {
             name: message.name,
             peer_urls: message.peer_urls,
             client_urls: message.client_urls,
+            joining: message.joining,
         }
     }
 }

@@ -89,7 +89,8 @@ pub(crate) fn members(
                 client_urls: own
                     .map_or(&node.client_urls, |own| &own.client_urls)
                     .clone(),
-                is_learner: !votes(node.id),
+                is_learner: !votes(node.id) && !node.joining,
+                is_joining: !votes(node.id) && node.joining,
             };
             (MemberId(node.id), record)
         })

@@ -113,9 +113,9 @@ async fn measure(kind: Kind, flag: &str, options: &Options) -> Sample {
     let leader = cluster.wait_leader().await;
     let follower = (leader + 1) % 3;
     cluster.kill(follower);
-    fill(&cluster, leader, options.keys.unwrap_or(MISSED)).await;
+    fill(&cluster, leader, options.keys.unwrap_or(MISSED), KEYS).await;
     let clients = (0..CONNECTIONS).map(|_| cluster.client(leader)).collect();
-    let paced = Paced::over(kind, clients, options.rate.unwrap_or(RATE), writes());
+    let paced = Paced::over(kind, clients, options.rate.unwrap_or(RATE), writes(KEYS));
     let window = Duration::from_secs(options.secs.unwrap_or(WINDOW_SECS));
     tokio::time::sleep(window).await;
     let quiet_end = Instant::now();
@@ -153,16 +153,19 @@ async fn wait_caught_up(cluster: &Cluster, leader: usize, follower: usize) {
     .await;
 }
 
-/// So many writes, as fast as they are answered.
-async fn fill(cluster: &Cluster, leader: usize, count: u64) {
-    let make = writes();
+/// So many writes to so many keys, as fast as they are answered.
+///
+/// # Panics
+/// When one of them fails.
+pub async fn fill(cluster: &Cluster, leader: usize, count: u64, keys: u64) {
+    let make = writes(keys);
     let loaders = (0..LOADERS).map(|first| {
         let (mut client, make) = (cluster.client(leader), Arc::clone(&make));
         tokio::spawn(async move {
             let mut number = first;
             while number < count {
                 let put = client.kv.put(make(number)).await;
-                put.expect("two members are a quorum");
+                put.expect("there is a quorum");
                 number += LOADERS;
             }
         })
@@ -172,14 +175,14 @@ async fn fill(cluster: &Cluster, leader: usize, count: u64) {
     }
 }
 
-fn writes() -> Make {
+fn writes(keys: u64) -> Make {
     let content = Content {
         kind: values::Kind::Random,
         bytes: VALUE,
         seed: 1,
     };
     Arc::new(move |number| pb::PutRequest {
-        key: content.key(number % KEYS).into(),
+        key: content.key(number % keys).into(),
         value: content.value(number).into(),
         ..Default::default()
     })

@@ -55,6 +55,17 @@ const WORKS: [Work; 5] = [
 ];
 
 impl Work {
+    /// What `--only` calls it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Defragment => "defragment",
+            Self::Compact => "compact",
+            Self::Hash => "hash",
+            Self::HashKv => "hash-kv",
+            Self::Lists => "lists",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Defragment => "defragment",
@@ -97,17 +108,23 @@ struct Beside {
 
 type Figures = Vec<(Work, Vec<Pair>)>;
 
-/// Ours, and the reference's longest put.
-pub async fn section(options: &Options) -> Section {
+/// Those that are wanted, by themselves or with all; nothing when none is.
+#[must_use]
+pub async fn section(options: &Options) -> Option<Section> {
+    let is_wanted = |work: &Work| options.wants(work.option()) || options.wants("housekeeping");
+    let works: Vec<Work> = WORKS.into_iter().filter(is_wanted).collect();
+    if works.is_empty() {
+        return None;
+    }
     let alternations = options.rounds.unwrap_or(ALTERNATIONS);
     // A list of all buffers the answer several times over in the reference: left out there.
     let etcd = if options.reference {
-        let works = WORKS.iter().filter(|work| **work != Work::Lists);
+        let works = works.iter().filter(|work| **work != Work::Lists);
         measure(Kind::Etcd, options, works.copied().collect(), 1).await
     } else {
         Vec::new()
     };
-    let ours = measure(Kind::Sternpost, options, WORKS.to_vec(), alternations).await;
+    let ours = measure(Kind::Sternpost, options, works, alternations).await;
     let keys = options.keys.unwrap_or(KEYS);
     let mut text = format!(
         "{keys} keys with random values of {VALUE_BYTES} bytes, {} puts a second from a clock that does not wait, latency from \
@@ -122,11 +139,11 @@ pub async fn section(options: &Options) -> Section {
             row(&mut text, server, *work, pairs);
         }
     }
-    Section {
+    Some(Section {
         title: "Puts beside housekeeping".to_owned(),
         text,
         checks: checks(&etcd, &ours),
-    }
+    })
 }
 
 async fn measure(kind: Kind, options: &Options, works: Vec<Work>, alternations: usize) -> Figures {

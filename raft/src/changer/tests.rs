@@ -8,7 +8,7 @@ fn node(id: u64) -> (u64, Node) {
         Node {
             name: format!("m{id}"),
             peer_urls,
-            client_urls: Vec::new(),
+            ..Node::default()
         },
     )
 }
@@ -50,6 +50,29 @@ fn members_come_as_voters_or_learners() {
     let learner = after(add(4, "http://10.0.0.4:2380", Some(2))).unwrap();
     assert_eq!(voters(&learner), [1, 2]);
     assert_eq!(learner.learner_ids().collect::<Vec<_>>(), [3, 4]);
+}
+
+#[test]
+fn beside_a_single_voter_a_new_one_waits_for_its_vote() {
+    let single = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([node(1)]));
+    let last = StoredMembership::new(Some(log_id(1, 4)), single.unwrap());
+    let joins = next(&add(4, "http://10.0.0.4:2380", None), &last, |_| false).unwrap();
+    assert_eq!(voters(&joins), [1]);
+    assert!(joins.get_node(&4).unwrap().joining);
+    let last = StoredMembership::new(Some(log_id(1, 5)), joins);
+    // It takes no learner's place.
+    let learner = add(5, "http://10.0.0.5:2380", Some(1));
+    assert!(
+        !next(&learner, &last, |_| false)
+            .unwrap()
+            .get_node(&5)
+            .unwrap()
+            .joining
+    );
+    let promote = MembershipChange::Promote { id: 4 };
+    let both = next(&promote, &last, |_| false).unwrap();
+    assert_eq!(voters(&both), [1, 4]);
+    assert!(!both.get_node(&4).unwrap().joining);
 }
 
 #[test]

@@ -259,6 +259,7 @@ impl Endpoint {
                 name: record.name.clone(),
                 peer_urls: record.peer_urls.clone(),
                 client_urls: record.client_urls.clone(),
+                joining: record.is_joining,
             }),
             is_learner: record.is_learner,
         });

@@ -149,7 +149,7 @@ fn nodes(members: &[Founding]) -> Vec<Node> {
         id: member.id,
         name: member.name.clone(),
         peer_urls: member.peer_urls.clone(),
-        client_urls: Vec::new(),
+        ..Node::default()
     });
     nodes.collect()
 }

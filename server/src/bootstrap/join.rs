@@ -160,6 +160,7 @@ mod tests {
                     name: name.to_owned(),
                     peer_urls: vec![url.to_owned()],
                     client_urls,
+                    joining: false,
                 }),
                 is_learner: name.is_empty(),
             }

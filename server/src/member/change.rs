@@ -69,7 +69,8 @@ impl From<MembershipError> for ApiError {
 /// The members at one moment.
 type Members<'a> = &'a [(MemberId, MemberRecord)];
 
-/// Voters, and those of them that have said their name.
+/// Voters, those that are about to be included, and how many of them have said
+/// their name.
 fn voters(members: Members<'_>, except: Option<u64>) -> (usize, usize) {
     let voters = members
         .iter()
@@ -234,14 +235,6 @@ impl Member {
     }
 
     async fn check_add(&self, is_learner: bool) -> Result<(), ApiError> {
-        let (voters_now, _) = voters(self.node.reads().view().members(), None);
-        if voters_now == 1 && !is_learner {
-            // Its vote would be needed to admit it.
-            tracing::warn!(
-                "a single member can't take one that votes before it runs: add it with --learner, start it, then promote it"
-            );
-            return Err(refusal("member add", ApiError::MemberNotEnoughStarted));
-        }
         if !self.config.strict_reconfig_check {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! Learners that get their vote by themselves, where a flag asks for it.
+//! Members that get their vote by themselves: those that were to have one from
+//! the start, and, where a flag asks for it, learners.
 
 use super::{Change, Member};
 use std::{sync::Arc, time::Duration};
@@ -7,15 +8,12 @@ use tokio::time::MissedTickBehavior;
 /// How often the leader looks for learners that are ready.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A learner that lacks no more entries than this is ready: etcd's rule alone
-/// would do with a tenth of the log missing.
-const LAG_MAX: u64 = 100;
+/// A member that lacks no more entries than this is ready: what it takes in a
+/// tenth of a second. etcd's rule alone would do with a tenth of the log missing.
+const LAG_MAX: u64 = 5000;
 
 /// Promotes as long as the member runs and leads.
 pub(super) async fn run(member: Arc<Member>) {
-    if !member.config.sternpost_promote_learners {
-        return;
-    }
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -26,31 +24,30 @@ pub(super) async fn run(member: Arc<Member>) {
         for id in ready(&member) {
             let promoted = member.change_members_here(&Change::Promote { id }).await;
             if let Err(error) = promoted {
-                let learner = format!("{id:x}");
-                tracing::warn!(
-                    learner,
-                    error = error.text(),
-                    "a learner is not promoted yet"
-                );
+                let waiting = format!("{id:x}");
+                tracing::warn!(waiting, error = error.text(), "it does not vote yet");
             }
         }
     }
 }
 
-/// Learners that have said their name and are near the end of the log.
+/// Members to be promoted that have said their name and are near the end of the log.
 fn ready(member: &Member) -> Vec<u64> {
-    let progress = member.node.progress();
     let view = member.node.reads().view();
-    let learners = view
-        .members()
-        .iter()
-        .filter(|(_, record)| record.is_learner && !record.name.is_empty());
-    learners
-        .map(|(id, _)| id.0)
-        .filter(|id| {
-            progress.members.get(id).is_some_and(|learner| {
-                progress.last_index.saturating_sub(learner.matched_index) <= LAG_MAX
-            })
+    let learners_too = member.config.sternpost_promote_learners;
+    let waiting = view.members().iter().filter(|(_, record)| {
+        let waits = record.is_joining || learners_too && record.is_learner;
+        waits && !record.name.is_empty()
+    });
+    let waiting: Vec<u64> = waiting.map(|(id, _)| id.0).collect();
+    if waiting.is_empty() {
+        return waiting;
+    }
+    let progress = member.node.progress();
+    let is_near = |id: &u64| {
+        progress.members.get(id).is_some_and(|waiting| {
+            progress.last_index.saturating_sub(waiting.matched_index) <= LAG_MAX
         })
-        .collect()
+    };
+    waiting.into_iter().filter(is_near).collect()
 }

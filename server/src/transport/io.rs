@@ -28,7 +28,7 @@ const SLICES_MAX: usize = 64;
 /// What one poll of a connection may send without being copied. A client on a
 /// fast network takes hundreds of megabytes as quickly as they are written,
 /// and the thread's other connections would wait for the last of them.
-const DIRECT_PER_POLL_MAX: usize = 512 << 10;
+const DIRECT_PER_POLL_MAX: usize = 128 << 10;
 
 /// A socket that is written to in large pieces. Clones share the socket.
 pub struct DeferredIo<S>(Arc<Mutex<Gathered<S>>>);

@@ -545,6 +545,7 @@ fn members_follow_membership_and_attributes() {
         name: String::new(),
         peer_urls: vec![format!("http://{id}:2380")],
         client_urls: vec![],
+        joining: id == 7,
     };
     let membership = |ids: &[u64], voters: &[u64]| {
         let stored = internal::StoredMembership {

@@ -256,6 +256,7 @@ fn membership(members: u64) -> EntryPayload {
     let node = |id: u64| internal::Node {
         id,
         peer_urls: vec![format!("http://m{id}:2380")],
+        joining: id == members,
         ..Default::default()
     };
     let voters = internal::VoterSet {

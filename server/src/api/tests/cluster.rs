@@ -74,16 +74,33 @@ async fn a_learner_is_added_moved_and_removed() {
 }
 
 #[tokio::test]
+async fn a_second_voter_may_be_waited_for() {
+    let mut bench = Bench::start().await;
+    let added = bench.add(LEARNER_URL, false).await.unwrap();
+    let second = added.member.unwrap();
+    assert!(!second.is_learner);
+    assert_eq!(added.members.len(), 2);
+    // As if it were counted: only one of two has started.
+    assert_refused(
+        bench.add("http://127.0.0.1:2", false).await,
+        ApiError::MemberNotEnoughStarted,
+    );
+    assert_refused(bench.promote(second.id).await, ApiError::LearnerNotReady);
+    // It is not asked for its vote.
+    bench.put("a", "1").await.unwrap();
+    // It is no learner either.
+    bench.add("http://127.0.0.1:2", true).await.unwrap();
+    let left = bench.remove(second.id).await.unwrap();
+    assert_eq!(left.members.len(), 2);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn changes_that_make_no_sense_are_refused_in_etcd_s_order() {
     let mut bench = Bench::start().await;
     for url in ["http://10.0.0.1", "10.0.0.1:1", "http://a:1/x", ""] {
         assert_refused(bench.add(url, false).await, ApiError::MemberBadURLs);
     }
-    // It would have to vote before it runs.
-    assert_refused(
-        bench.add("http://127.0.0.1:9", false).await,
-        ApiError::MemberNotEnoughStarted,
-    );
     // Whether there is such a member comes before its URLs.
     assert_refused(bench.update(5, &["bad"]).await, ApiError::MemberNotFound);
     assert_refused(bench.update(MEMBER_ID, &[]).await, ApiError::MemberBadURLs);

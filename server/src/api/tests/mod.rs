@@ -65,7 +65,7 @@ fn founder(id: u64) -> Node {
         id,
         name: String::new(),
         peer_urls: vec!["http://127.0.0.1:2380".to_owned()],
-        client_urls: Vec::new(),
+        ..Node::default()
     }
 }
 

@@ -356,11 +356,13 @@ impl Model {
         for node in membership.nodes {
             let id = MemberId(node.id);
             let said = old.get(&id).filter(|member| !member.name.is_empty());
+            let votes = voters.contains(&node.id);
             let record = MemberRecord {
                 name: said.map_or(node.name, |member| member.name.clone()),
                 peer_urls: node.peer_urls,
                 client_urls: said.map_or(node.client_urls, |member| member.client_urls.clone()),
-                is_learner: !voters.contains(&node.id),
+                is_learner: !votes && !node.joining,
+                is_joining: !votes && node.joining,
             };
             self.members.insert(id, record);
         }

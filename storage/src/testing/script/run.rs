@@ -147,12 +147,19 @@ fn cluster(lines: &mut Lines, engine: &impl Engine) {
         engine.cluster_version().as_deref().unwrap_or("undecided")
     ));
     for (id, member) in engine.members() {
-        let learner = if member.is_learner { " learner" } else { "" };
+        let standing = match (member.is_learner, member.is_joining) {
+            (true, _) => " learner",
+            (_, true) => " joining",
+            _ => "",
+        };
         let urls = format!(
             "peers {:?} clients {:?}",
             member.peer_urls, member.client_urls
         );
-        lines.line(format!("member {} {:?}{learner} {urls}", id.0, member.name));
+        lines.line(format!(
+            "member {} {:?}{standing} {urls}",
+            id.0, member.name
+        ));
     }
 }
 
