@@ -199,7 +199,7 @@ impl Cluster {
             id,
             name: format!("member-{id}"),
             peer_urls: vec![self.url(id)],
-            client_urls: Vec::new(),
+            ..Node::default()
         });
         let dial = Switched {
             from: member,

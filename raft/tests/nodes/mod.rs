@@ -58,7 +58,7 @@ pub fn member(id: u64) -> Node {
         id,
         name: format!("member-{id}"),
         peer_urls: vec![format!("http://127.0.0.1:{}", 2380 + id)],
-        client_urls: Vec::new(),
+        ..Node::default()
     }
 }
 

@@ -87,7 +87,7 @@ pub fn node_of(id: u64) -> Node {
         id,
         name: format!("member-{id}"),
         peer_urls: vec![format!("http://member-{id}:2380")],
-        client_urls: Vec::new(),
+        ..Node::default()
     }
 }
 
