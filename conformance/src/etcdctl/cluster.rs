@@ -153,11 +153,12 @@ impl<'a> Side<'a> {
             names.push((number.to_string(), name.clone()));
             // etcdctl pads it here with zeros, there with spaces, elsewhere not at all.
             names.push((format!("{number:016x}"), name.clone()));
-            names.push((format!("{number:>16x}"), name.clone()));
+            // The space before it tells padding from a space that is meant.
+            names.push((format!(" {number:>16x}"), format!(" {name}")));
             names.push((id.clone(), name.clone()));
         }
         names.push((self.cluster_id.to_string(), "CLUSTER".to_owned()));
-        names.push((format!("{:>16x}", self.cluster_id), "CLUSTER".to_owned()));
+        names.push((format!(" {:>16x}", self.cluster_id), " CLUSTER".to_owned()));
         names.push((format!("{:x}", self.cluster_id), "CLUSTER".to_owned()));
         Identity::known(names)
     }

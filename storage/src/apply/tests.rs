@@ -601,7 +601,8 @@ fn members_follow_membership_and_attributes() {
     let mut store = store.crash();
     let removed = |id| store.view().is_removed_member(MemberId(id));
     assert_eq!([3, 5, 7, 9].map(removed), [false, true, false, false]);
-    assert_eq!(names(&store)[1], (7, String::new(), true));
+    assert_eq!(names(&store)[1], (7, String::new(), false));
+    assert!(store.view().members()[1].1.is_joining);
     let damaged = store.next(EntryPayload::Membership(Bytes::from_static(b"\xff\xff")));
     assert!(matches!(
         store.machine.apply_batch(&[damaged]),

@@ -88,10 +88,12 @@ async fn a_second_voter_may_be_waited_for() {
     assert_refused(bench.promote(second.id).await, ApiError::LearnerNotReady);
     // It is not asked for its vote.
     bench.put("a", "1").await.unwrap();
-    // It is no learner either.
-    bench.add("http://127.0.0.1:2", true).await.unwrap();
+    assert_refused(
+        bench.add("http://127.0.0.1:2", true).await,
+        ApiError::Unhealthy,
+    );
     let left = bench.remove(second.id).await.unwrap();
-    assert_eq!(left.members.len(), 2);
+    assert_eq!(left.members.len(), 1);
     bench.stop().await;
 }
 
