@@ -72,6 +72,15 @@ const POINTS: [Point; 38] = [
     at("raftAfterApplySnap"),
 ];
 
+// No name is there twice.
+const _: () = {
+    let mut at = 0;
+    while at < POINTS.len() {
+        assert!(number(POINTS[at].name) == at);
+        at += 1;
+    }
+};
+
 /// What a point is armed with.
 struct State {
     /// Looked at first, so that what is not armed costs next to nothing.
@@ -209,55 +218,4 @@ pub fn list() -> Vec<(&'static str, String)> {
 /// How often threads were at a point since it was armed.
 pub fn passed(name: &str) -> Result<u64, ArmError> {
     Ok(STATES[find(name)?].passed.load(Ordering::Relaxed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn names_are_unique_and_numbers_find_them() {
-        let names: BTreeSet<&str> = POINTS.iter().map(|point| point.name).collect();
-        assert_eq!(names.len(), POINTS.len());
-        for (at, point) in POINTS.iter().enumerate() {
-            assert_eq!(number(point.name), at);
-        }
-        assert_eq!(list().len(), POINTS.len());
-    }
-
-    #[test]
-    fn an_armed_point_counts_fails_and_forgets() {
-        // A point that no code under test here passes.
-        let (name, at) = ("snapBeforeSend", number("snapBeforeSend"));
-        assert_eq!(pass(at), None);
-        assert_eq!(passed(name), Ok(0));
-        arm(name, " 1*return(\"no disk\")->sleep(1) ").unwrap();
-        assert_eq!(pass(at).as_deref(), Some("no disk"));
-        assert_eq!(pass(at), None);
-        assert_eq!(passed(name), Ok(2));
-        let listed = list().into_iter().find(|(other, _)| *other == name);
-        assert_eq!(listed.unwrap().1, "1*return(\"no disk\")->sleep(1)");
-        disarm(name).unwrap();
-        assert_eq!(pass(at), None);
-        assert_eq!(passed(name), Ok(2));
-    }
-
-    #[test]
-    fn what_can_not_be_armed_is_named() {
-        let unknown = ArmError::Unknown("beforeLunch".to_owned());
-        assert_eq!(arm("beforeLunch", "panic"), Err(unknown.clone()));
-        assert_eq!(disarm("beforeLunch"), Err(unknown));
-        for (name, terms) in [
-            ("afterCommit", "return(\"x\")"),
-            ("afterCommit", "explode"),
-            ("afterCommit", "sleep(\"soon\")"),
-            ("afterCommit", "many*panic"),
-            ("afterCommit", ""),
-        ] {
-            let error = arm(name, terms).unwrap_err().to_string();
-            assert!(error.starts_with("afterCommit: "), "{error}");
-            assert_eq!(pass(number(name)), None);
-        }
-    }
 }

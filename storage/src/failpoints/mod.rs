@@ -8,7 +8,7 @@
 
 #[cfg(feature = "failpoints")]
 mod armed;
-#[cfg(feature = "failpoints")]
+#[cfg(any(test, feature = "failpoints"))]
 mod terms;
 
 #[cfg(feature = "failpoints")]
