@@ -1,8 +1,8 @@
 //! Failpoints of a server that was built with them, by the HTTP address that etcd's gofail
 //! has, too.
 
+use crate::cluster::Addresses;
 use crate::http::{self, Answer};
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 /// What names the address.
@@ -19,20 +19,13 @@ pub struct Failpoints {
 }
 
 impl Failpoints {
-    /// On loopback, at a port that is free now.
-    ///
-    /// # Panics
-    /// When there is none.
+    /// At a loopback address that nobody else on this machine uses now.
     #[must_use]
     pub fn somewhere() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = free.local_addr().expect("a bound socket has an address");
-        Self {
-            address: address.to_string(),
-        }
+        Self::beside(&Addresses::loopback().host(0))
     }
 
-    /// On the host of this client address.
+    /// On this host, or that of this client address.
     #[must_use]
     pub fn beside(endpoint: &str) -> Self {
         let host = endpoint.split(':').next().unwrap_or_default();
