@@ -31,6 +31,7 @@ deps:
 
 build: deps
 	cargo build --locked --workspace --all-targets
+	cargo build --locked --workspace --features sternpost-server/failpoints --bin sternpost-failpoints --test tidy
 
 run: deps
 	cargo build --locked -p sternpost-server
@@ -49,6 +50,7 @@ test: deps
 lint: deps
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features sternpost-server/failpoints -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 check: lint

@@ -15,6 +15,7 @@ work=${TMPDIR:-/tmp}/sternpost-mutants-$(id -u)
 patches=$root/conformance/mutants
 logs=$work/logs
 export STERNPOST_BIN=$work/sternpost
+export STERNPOST_FAILPOINTS_BIN=$work/sternpost-failpoints
 
 # The copy lies one level deeper than the original: cargo tells crates apart by their
 # path in the workspace, and must not take a crate of the copy for one of the original.
@@ -42,15 +43,24 @@ copy() {
 }
 
 build() {
-    (cd "$work" && cargo build --locked -p sternpost-server)
-    cp "$CARGO_TARGET_DIR/debug/sternpost" "$STERNPOST_BIN.next"
-    mv "$STERNPOST_BIN.next" "$STERNPOST_BIN"
-    # The black-box suites are those of the original; this also puts its own server back.
-    (cd "$root" && cargo build --locked -p sternpost-server)
+    servers "$work"
+    local server
+    for server in "$STERNPOST_BIN" "$STERNPOST_FAILPOINTS_BIN"; do
+        cp "$CARGO_TARGET_DIR/debug/${server##*/}" "$server.next"
+        mv "$server.next" "$server"
+    done
+    # The black-box suites are those of the original; this also puts its own servers back.
+    servers "$root"
     local command
     while read -r command; do
         (cd "$(place "$command")" && bash -c "$command --no-run")
     done < <(commands)
+}
+
+# Those of the sources in a directory.
+servers() {
+    (cd "$1" && cargo build --locked -p sternpost-server)
+    (cd "$1" && cargo build --locked -p sternpost-server --features failpoints --bin sternpost-failpoints)
 }
 
 # Each command once.

@@ -1,7 +1,8 @@
 //! Where the programs under test are.
 //!
-//! `STERNPOST_BIN` names our server; by default it is taken from the directory
-//! the tests were built into. `STERNPOST_REFERENCE_BIN` names the directory of
+//! `STERNPOST_BIN` names our server, `STERNPOST_FAILPOINTS_BIN` the one with
+//! failpoints; by default they are taken from the directory the tests were built
+//! into. `STERNPOST_REFERENCE_BIN` names the directory of
 //! the reference build; by default `reference/bin` of this crate.
 
 use std::env;
@@ -13,8 +14,23 @@ use std::path::{Path, PathBuf};
 /// When it is not there: build it with `cargo build -p sternpost-server`.
 #[must_use]
 pub fn sternpost() -> PathBuf {
-    let path = env::var_os("STERNPOST_BIN").map_or_else(beside_the_tests, PathBuf::from);
+    let path = env::var_os("STERNPOST_BIN");
+    let path = path.map_or_else(|| beside_the_tests("sternpost"), PathBuf::from);
     existing(path, "cargo build -p sternpost-server")
+}
+
+/// Our server, built with failpoints.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn sternpost_with_failpoints() -> PathBuf {
+    let path = env::var_os("STERNPOST_FAILPOINTS_BIN");
+    let path = path.map_or_else(|| beside_the_tests("sternpost-failpoints"), PathBuf::from);
+    existing(
+        path,
+        "cargo build -p sternpost-server --features failpoints --bin sternpost-failpoints",
+    )
 }
 
 /// The reference server.
@@ -59,7 +75,7 @@ fn reference(name: &str) -> PathBuf {
 }
 
 /// Test executables are in `target/debug/deps`, binaries one directory up.
-fn beside_the_tests() -> PathBuf {
+fn beside_the_tests(name: &str) -> PathBuf {
     let me = env::current_exe().expect("a running program knows its own path");
     let mut dir = me.parent().expect("an executable is in a directory");
     if dir.ends_with("deps") {
@@ -67,7 +83,7 @@ fn beside_the_tests() -> PathBuf {
             .parent()
             .expect("deps is inside the profile's directory");
     }
-    dir.join("sternpost")
+    dir.join(name)
 }
 
 fn existing(path: PathBuf, how: &str) -> PathBuf {

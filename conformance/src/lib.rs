@@ -12,6 +12,7 @@
 //! * [`compose`]: the members of `docker-compose.yml` as local processes;
 //! * [`power`]: a file system that can lose power;
 //! * [`disk`]: file operations that fail on cue, and damaged copies of a data directory;
+//! * [`failpoints`]: places in a server built for it that end it or hold it up;
 //! * [`preload`]: libraries of ours in front of the C library's calls;
 //! * [`metrics`]: the shape of a Prometheus page;
 //! * [`measure`]: what the benchmark binary reads from processes and load tools.
@@ -23,6 +24,7 @@ pub mod compose;
 pub mod differential;
 pub mod disk;
 pub mod etcdctl;
+pub mod failpoints;
 pub mod http;
 pub mod ledger;
 pub mod measure;

@@ -50,6 +50,7 @@ impl Kind {
 /// How to start a server.
 pub struct Plan {
     kind: Kind,
+    program: Option<PathBuf>,
     wrapper: Vec<String>,
     flags: Vec<String>,
     environment: Vec<(String, PathBuf)>,
@@ -62,6 +63,7 @@ impl Plan {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
+            program: None,
             wrapper: Vec::new(),
             flags: Vec::new(),
             environment: Vec::new(),
@@ -73,6 +75,13 @@ impl Plan {
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Runs another build of the server.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
         self
     }
 
@@ -131,6 +140,7 @@ impl Plan {
         let data_dir = self.data_dir.unwrap_or_else(|| dir.path().join("data"));
         let mut server = Server {
             kind: self.kind,
+            program: self.program.unwrap_or_else(|| self.kind.program()),
             wrapper: self.wrapper,
             flags: self.flags,
             environment: self.environment,
@@ -159,6 +169,7 @@ impl Plan {
 
 struct Server {
     kind: Kind,
+    program: PathBuf,
     wrapper: Vec<String>,
     flags: Vec<String>,
     environment: Vec<(String, PathBuf)>,
@@ -187,10 +198,10 @@ impl Server {
     }
 
     fn spawn(&self) -> Process {
-        let program = self.kind.program();
+        let program = &self.program;
         let arguments = self.arguments();
         let Some((outer, words)) = self.wrapper.split_first() else {
-            return Process::start(&program, &arguments, &self.environment, &self.log_path());
+            return Process::start(program, &arguments, &self.environment, &self.log_path());
         };
         let mut all = words.to_vec();
         all.push(program.display().to_string());
@@ -289,6 +300,14 @@ impl Target {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.own().data_dir
+    }
+
+    /// From its next start on it has these variables in its environment, and no others of ours.
+    ///
+    /// # Panics
+    /// When it is not ours.
+    pub fn set_environment(&mut self, variables: Vec<(String, PathBuf)>) {
+        self.own_mut().environment = variables;
     }
 
     /// The last lines it has logged.

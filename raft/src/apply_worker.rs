@@ -36,7 +36,7 @@ use std::{
 use sternpost_proto::internal::command::Verb;
 use sternpost_storage::{
     Applied, AppliedBatch, Entry as StoredEntry, EntryPayload as StoredPayload, Fault, LogMark,
-    ReadHandle, ReadView, ScrubProgress, StateChange, StateMachine, StorageOptions,
+    ReadHandle, ReadView, ScrubProgress, StateChange, StateMachine, StorageOptions, failpoint,
 };
 use tokio::sync::oneshot;
 
@@ -239,6 +239,7 @@ impl ApplyWorker {
             return false;
         }
         self.announce(&stored, &batch);
+        failpoint!("applyBeforeAnswer");
         self.answer(entries, batch.outcomes);
         self.faults.chunk_applied(entries.len(), started.elapsed());
         self.nudge.applied(entries.len() as u64, bytes as u64);

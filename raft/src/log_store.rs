@@ -32,6 +32,7 @@ use std::{
     task::{Context, Poll},
     vec,
 };
+use sternpost_storage::failpoint;
 
 /// The size of a segment: small, because one in use and one in spare are there
 /// always, and the state is flushed after 32 MiB of log at the latest.
@@ -281,9 +282,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        failpoint!("raftBeforeSaveVote");
         let durable = self.wal.save_vote(*vote)?;
         let stopped = |_| io::Error::other("the log is closed");
         durable.await.map_err(stopped)??;
+        failpoint!("raftAfterSaveVote");
         self.wal.vote_saved(*vote);
         Ok(())
     }

@@ -28,7 +28,7 @@ use openraft::{
 use parking_lot::Mutex;
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 use sternpost_proto::internal as pb;
-use sternpost_storage::ReadHandle;
+use sternpost_storage::{ReadHandle, failpoint};
 
 /// How long a peer may keep entries without an answer. A slow disk may take
 /// seconds to sync them; a connection that is gone is noticed much earlier, by
@@ -223,6 +223,7 @@ impl Peer {
         let sent = unanswered.clone();
         let requests = input.map(move |request| {
             sent.note(&request);
+            failpoint!("raftBeforeLeaderSend");
             request.to_message()
         });
         let call = self.channel.append(Box::pin(requests));
@@ -328,6 +329,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         self.follow();
         let last = request.entries.last().map(|entry| entry.log_id);
         let last = last.or(request.prev_log_id);
+        failpoint!("raftBeforeLeaderSend");
         let call = self.channel.append_one(request.to_message());
         let answer = self
             .within(option.soft_ttl(), RPCTypes::AppendEntries, call)

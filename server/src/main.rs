@@ -6,6 +6,8 @@ mod bootstrap;
 mod cli;
 mod compactor;
 mod config;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod http;
 mod layers;
 mod lease;

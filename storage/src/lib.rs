@@ -13,6 +13,7 @@ mod backend;
 mod cluster;
 pub mod error;
 pub mod event;
+pub mod failpoints;
 #[cfg(test)]
 #[cfg(feature = "rocksdb")]
 mod fixture;

@@ -4,6 +4,7 @@ use crate::{
     apply::{self, Applied, Entry},
     backend::{Backend, Memory, get_owned},
     error::Fault,
+    failpoint,
     ids::LogMark,
     mvcc::{compaction, writer::Writer},
     read::{ReadHandle, ReadView, Shared},
@@ -265,7 +266,9 @@ impl Flusher {
     /// Writes all memtables to disk. Everything that was applied before the
     /// call survives a crash once it returns: take the mark first.
     pub fn flush(&self) -> Result<(), Fault> {
+        failpoint!("stateBeforeFlush", Fault::Backend);
         self.shared.backend().flush()?;
+        failpoint!("stateAfterFlush");
         self.shared.measure();
         Ok(())
     }
@@ -273,7 +276,9 @@ impl Flusher {
     /// Rewrites all files so that deleted rows give their space back. Reads
     /// and writes go on. Call after the scrub is done and old views are gone.
     pub fn compact_files(&self) -> Result<(), Fault> {
+        failpoint!("defragBeforeCopy", Fault::Backend);
         self.shared.backend().compact_files()?;
+        failpoint!("defragAfterCopy");
         self.shared.measure();
         Ok(())
     }

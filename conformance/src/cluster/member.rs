@@ -2,7 +2,6 @@
 
 use crate::http;
 use crate::process::Process;
-use crate::target::Kind;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -150,13 +149,17 @@ impl Member {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    pub(super) fn spawn(&mut self, kind: Kind, namespace: Option<RawFd>) {
+    pub(super) fn set_environment(&mut self, variables: Vec<(String, PathBuf)>) {
+        self.environment = variables;
+    }
+
+    pub(super) fn spawn(&mut self, program: &Path, namespace: Option<RawFd>) {
         self.process = None;
         self.paused = false;
         std::fs::create_dir_all(&self.dir).expect("the temporary directory is writable");
         self.process = Some(Process::start_in(
             namespace,
-            &kind.program(),
+            program,
             &self.arguments(),
             &self.environment,
             &self.dir.join("log"),

@@ -58,6 +58,7 @@ impl Addresses {
 /// How to start a cluster.
 pub struct Plan {
     kind: Kind,
+    program: Option<PathBuf>,
     size: usize,
     flags: Vec<String>,
     environment: Vec<(String, PathBuf)>,
@@ -71,6 +72,7 @@ impl Plan {
     pub fn new(kind: Kind, size: usize) -> Self {
         Self {
             kind,
+            program: None,
             size,
             flags: Vec::new(),
             environment: Vec::new(),
@@ -90,6 +92,13 @@ impl Plan {
     #[must_use]
     pub fn without_fsync(self) -> Self {
         self.flag("--unsafe-no-fsync=true")
+    }
+
+    /// Runs another build of the server.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
     }
 
     /// On these addresses.
@@ -139,6 +148,7 @@ impl Plan {
             .expect("the temporary directory is writable");
         let mut cluster = Cluster {
             kind: self.kind,
+            program: self.program.unwrap_or_else(|| self.kind.program()),
             flags: self.flags,
             environment: self.environment,
             addresses: self.addresses,
@@ -156,6 +166,7 @@ impl Plan {
 /// A cluster. Dropping it kills every member.
 pub struct Cluster {
     kind: Kind,
+    program: PathBuf,
     flags: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     addresses: Addresses,
@@ -242,6 +253,12 @@ impl Cluster {
         Client::lazy(self.endpoint(nth))
     }
 
+    /// From its next start on a member has these variables in its environment, and no others of
+    /// ours.
+    pub fn set_environment(&mut self, nth: usize, variables: Vec<(String, PathBuf)>) {
+        self.members[nth].set_environment(variables);
+    }
+
     /// Starts a member, on the data it has.
     pub fn spawn(&mut self, nth: usize) {
         let namespace = match &self.addresses {
@@ -251,7 +268,7 @@ impl Cluster {
                 Some(network.namespace(number))
             }
         };
-        self.members[nth].spawn(self.kind, namespace);
+        self.members[nth].spawn(&self.program, namespace);
     }
 
     /// Starts a member and waits until it is healthy.

@@ -38,6 +38,7 @@ pub struct Rounds {
     rng: StdRng,
     seed: u64,
     round: u64,
+    brief: bool,
     _dir: TempDir,
 }
 
@@ -58,8 +59,16 @@ impl Rounds {
             rng: StdRng::seed_from_u64(seed),
             seed,
             round: 0,
+            brief: false,
             _dir: dir,
         }
+    }
+
+    /// The load before each crash is short: for many crashes, each at a place that is known.
+    #[must_use]
+    pub fn brief(mut self) -> Self {
+        self.brief = true;
+        self
     }
 
     /// Loads the server, calls `crash` once a random number of answers has come
@@ -73,9 +82,13 @@ impl Rounds {
         crash: impl AsyncFnOnce(&mut Target),
     ) {
         let client = target.client().await;
-        let enough = self.ledger.acked() + self.rng.random_range(50..1500);
+        let answers = match self.brief {
+            true => 20..200,
+            false => 50..1500,
+        };
+        let enough = self.ledger.acked() + self.rng.random_range(answers);
         let until = Instant::now()
-            + match self.one_in(LONG_ROUNDS) {
+            + match !self.brief && self.one_in(LONG_ROUNDS) {
                 true => LONG_ROUND,
                 false => Duration::ZERO,
             };

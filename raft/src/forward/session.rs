@@ -13,6 +13,7 @@ use openraft::{
 };
 use std::collections::VecDeque;
 use sternpost_proto::internal::{ForwardedProposal, ForwardedProposals, ForwardedRefusals};
+use sternpost_storage::failpoint;
 use tokio::sync::mpsc::{self, OwnedPermit};
 
 /// Messages that may wait for the wire.
@@ -138,6 +139,7 @@ pub(super) fn send(
         }
     }
     if !proposals.is_empty() {
+        failpoint!("raftBeforeForwardPropose");
         room.send(ForwardedProposals { term, proposals });
     }
     refused

@@ -22,7 +22,7 @@ use futures_util::StreamExt as _;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::{io, sync::Arc};
 use sternpost_proto::internal as pb;
-use sternpost_storage::ReadHandle;
+use sternpost_storage::{ReadHandle, failpoint};
 use tokio::sync::watch;
 
 /// A member, as the others call it. Cheap to clone.
@@ -124,6 +124,7 @@ impl Endpoint {
         Ok(Box::pin(answers.map(move |answer| match answer {
             Ok(result) => {
                 parts.heard.note(&result);
+                failpoint!("raftBeforeFollowerSend");
                 Ok(result.to_message())
             }
             Err(error) => Err(fatal(error)),
@@ -145,6 +146,7 @@ impl Endpoint {
         let answer = answer.map_err(fatal)?;
         let result = answer.into_stream_result(first, last);
         self.parts.heard.note(&result);
+        failpoint!("raftBeforeFollowerSend");
         Ok(result.to_message())
     }
 

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use sternpost_proto::internal::{self as pb, SnapshotProgress, snapshot_progress::Step};
-use sternpost_storage::{SnapshotFile, SnapshotState, snapshot};
+use sternpost_storage::{SnapshotFile, SnapshotState, failpoint, snapshot};
 use tokio::sync::mpsc;
 
 /// What is taken in one piece.
@@ -135,6 +135,7 @@ impl Incoming {
 
     /// Takes a piece.
     pub(super) fn write(&mut self, chunk: &pb::SnapshotChunk) -> io::Result<()> {
+        failpoint!("snapBeforeReceive", io::Error::other);
         let number = chunk.file as usize;
         let (Some(file), Some(received)) = (self.files.get(number), self.received.get_mut(number))
         else {
@@ -191,6 +192,7 @@ impl Incoming {
         if !self.received.iter().all(|received| received.complete) {
             return Err(invalid("the end came before all files"));
         }
+        failpoint!("snapBeforeVerify", io::Error::other);
         let crcs = self.received.iter().map(|received| received.crc);
         let files: Vec<_> = self.files.into_iter().zip(crcs).collect();
         self.slot.nothing_left();

@@ -3,7 +3,7 @@
 use super::Arrival;
 use crate::{apply_worker::ApplyWorker, state_machine::Position};
 use std::{io, time::Instant};
-use sternpost_storage::{Fault, StateMachine, StorageOptions};
+use sternpost_storage::{Fault, StateMachine, StorageOptions, failpoint};
 
 impl ApplyWorker {
     /// Makes an arrived state the member's own; false after a fault. A crash
@@ -11,11 +11,13 @@ impl ApplyWorker {
     /// new one: the log is purged up to it later, at the next start at the latest.
     pub(crate) fn install(&mut self, arrival: Arrival) -> bool {
         let begun = Instant::now();
+        failpoint!("raftBeforeApplySnap");
         if let Err(fault) = self.switch(arrival) {
             self.faults.raise(&fault.to_string());
             return false;
         }
         self.announce_installed();
+        failpoint!("raftAfterApplySnap");
         let view = self.reads.view();
         tracing::info!(
             applied = ?view.applied(),
@@ -40,6 +42,7 @@ impl ApplyWorker {
             path: placed,
             ..self.storage.clone()
         };
+        failpoint!("applyBeforeOpenSnapshot");
         let machine = StateMachine::open_snapshot(&options)?;
         if machine.describe()? != arrival.state {
             return Err(Fault::Corrupt {

@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
+use sternpost_storage::failpoint;
 
 /// Nobody but the owner looks into the data.
 const PRIVATE: u32 = 0o700;
@@ -72,7 +73,9 @@ impl Stores {
     pub(crate) fn place(&self, copy: &Path) -> io::Result<PathBuf> {
         let next = self.numbers()?.last().map_or(0, |highest| highest + 1);
         let path = self.path(next);
+        failpoint!("snapBeforeRename");
         fs::rename(copy, &path)?;
+        failpoint!("snapAfterRename");
         File::open(self.parent())?.sync_all()?;
         Ok(path)
     }

@@ -12,7 +12,7 @@ use std::{
 use sternpost_proto::internal::{
     self as pb, SnapshotChunk, SnapshotPart, SnapshotUpload, snapshot_upload::Part,
 };
-use sternpost_storage::{Checkpoint, snapshot};
+use sternpost_storage::{Checkpoint, failpoint, snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 /// What a transfer may take from disk and wire. A store of 8 GiB takes a
@@ -58,6 +58,7 @@ impl Upload {
             applied.term, applied.index, bytes = total, files = checkpoint.files.len(),
             took = ?begun.elapsed(), "state copied, to be sent"
         );
+        failpoint!("snapBeforeSend", io::Error::other);
         self.send(Part::Offer(offer(self.vote, &checkpoint)))?;
         let Self { uploads, have, .. } = self;
         let have = have.blocking_recv().map_err(gone)?;

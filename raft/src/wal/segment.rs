@@ -9,6 +9,7 @@ use crate::{codec, options::Identity};
 use prost::Message as _;
 use std::{io, sync::Arc};
 use sternpost_proto::internal::SegmentHeader;
+use sternpost_storage::failpoint;
 
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -112,7 +113,9 @@ impl Active {
 
     /// Makes all that was written durable.
     pub fn sync(&mut self) -> io::Result<()> {
+        failpoint!("walBeforeSync", io::Error::other);
         self.segment.file.sync()?;
+        failpoint!("walAfterSync");
         self.synced_to = self.offset;
         Ok(())
     }

@@ -23,6 +23,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use sternpost_storage::failpoint;
 use tokio::sync::oneshot;
 
 /// How long to wait before a full disk is tried again.
@@ -276,6 +277,7 @@ impl Writer {
     fn process(&mut self) -> Result<(), Halt> {
         let start = Instant::now();
         let bytes = self.batch.bytes.len() as u64;
+        failpoint!("raftBeforeSave");
         self.write()?;
         let purges = |op: &Op| matches!(op, Op::Purge(_));
         let purged = self.batch.ops.iter().any(|(op, _)| purges(op));
@@ -286,6 +288,7 @@ impl Writer {
             self.shared.publish(&inner);
             drop(inner);
             self.observer.log_written(bytes, start.elapsed());
+            failpoint!("raftAfterSave");
             self.batch.finish(Ok(()));
             self.retire()?;
         }
@@ -371,6 +374,7 @@ impl Writer {
     /// Goes on in the next segment, once all of this one is durable.
     fn switch(&mut self) -> Result<(), Halt> {
         self.sync()?;
+        failpoint!("walBeforeRotate");
         let next = loop {
             if self.spare.is_none()
                 && let Err(error) = self.make_spare()
@@ -393,6 +397,7 @@ impl Writer {
                 Err(error) => return Err(self.fatal("begin", place.sequence, &error)),
             }
         };
+        failpoint!("walAfterRotate");
         self.spare = None;
         let mut inner = self.shared.inner.lock();
         inner.index.segments.push_back(next.segment.clone());
@@ -457,6 +462,7 @@ impl Writer {
     fn retire(&mut self) -> Result<(), Halt> {
         let files = self.shared.files.clone();
         while self.removable() > 0 {
+            failpoint!("raftBeforeWALRelease");
             let oldest = self.shared.inner.lock().index.segments.pop_front();
             let oldest = oldest.expect("a removable segment is there");
             let name = segment::name(oldest.sequence);
@@ -478,6 +484,7 @@ impl Writer {
             files
                 .sync_names()
                 .map_err(|error| self.fatal("remove", oldest.sequence, &error))?;
+            failpoint!("raftAfterWALRelease");
             if reusable {
                 self.spare = Some(oldest.file.clone());
                 self.spare_retry = None;

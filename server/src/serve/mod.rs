@@ -56,6 +56,11 @@ pub fn run(program: &str, arguments: &[String]) -> i32 {
     }
     report::notices(&notices);
     report::arguments(program, arguments);
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = crate::failpoints::start(&variables) {
+        report::fatal(&error);
+        return 1;
+    }
     match serve(config) {
         Ok(Ended::Told(signal)) => die_of(signal),
         Ok(Ended::Removed) => 0,

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 use sternpost_proto::etcdserverpb as pb;
+use sternpost_storage::failpoint;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use pb::{watch_create_request::FilterType, watch_request::RequestUnion};
@@ -122,6 +123,7 @@ impl<R> WatchStream<R> {
         };
         match polled {
             Ok((response, events)) => {
+                failpoint!("beforeSendWatchResponse");
                 self.burst.add(&response, events);
                 self.responses_since_request += 1;
                 self.head.raft_term = self.hub.node().term();

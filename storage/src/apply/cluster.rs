@@ -4,6 +4,7 @@ use super::{Response, StateChange};
 use crate::{
     cluster,
     error::Fault,
+    failpoint,
     ids::{LogMark, MemberId},
     mvcc::{digest::Part, write_txn::WriteTxn},
     schema::meta,
@@ -20,6 +21,7 @@ pub(super) fn membership(
     mark: LogMark,
     bytes: &Bytes,
 ) -> Result<Response, Fault> {
+    failpoint!("beforeApplyOneConfChange");
     let stored = StoredMembership::decode(bytes.clone()).map_err(|error| Fault::Entry {
         index: mark.index,
         detail: format!("membership: {error}"),
@@ -48,6 +50,7 @@ pub(super) fn membership(
     writer.cluster.membership = Some(Bytes::copy_from_slice(bytes));
     txn.digest(Part::Membership(bytes));
     txn.changed(StateChange::Members);
+    failpoint!("afterApplyOneConfChange");
     Ok(Response::Empty)
 }
 

@@ -3,6 +3,7 @@
 use super::{Response, StateChange};
 use crate::{
     error::{Fault, ReadError, Rejection},
+    failpoint,
     ids::LeaseId,
     mvcc::{compaction, current, digest::Part, span::KeySpan, write_txn::WriteTxn},
     schema::rows::Header,
@@ -138,7 +139,9 @@ pub(super) fn compact(
     if request.revision > state.revision {
         return Err(Rejection::FutureRevision.into());
     }
+    failpoint!("compactBeforeSetScheduledCompact");
     compaction::compact(state, request.revision);
+    failpoint!("compactAfterSetScheduledCompact");
     txn.digest(Part::Compaction {
         revision: request.revision,
     });

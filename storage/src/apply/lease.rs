@@ -4,6 +4,7 @@
 use super::{Response, StateChange};
 use crate::{
     error::{ReadError, Rejection},
+    failpoint,
     ids::LeaseId,
     mvcc::write_txn::WriteTxn,
     read::LeaseInfo,
@@ -42,6 +43,7 @@ pub(super) fn revoke(
     if revoke.expired_in_term != 0 && revoke.expired_in_term != term {
         return Err(Rejection::StaleExpiry.into());
     }
+    failpoint!("beforeRevokeLease");
     let id = LeaseId(revoke.id);
     if txn.lease(id)?.is_none() {
         return Err(Rejection::LeaseNotFound.into());

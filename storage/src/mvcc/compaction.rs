@@ -10,6 +10,7 @@ use super::{history, writer::Writer};
 use crate::{
     backend::Backend,
     error::Fault,
+    failpoint,
     ids::Revision,
     schema::{
         Family,
@@ -88,13 +89,20 @@ pub(crate) fn step(writer: &mut Writer, rows_max: usize) -> Result<ScrubProgress
         },
     )?;
     match next {
-        Some(revision) => writer.state.scrub_next = revision,
+        Some(revision) => {
+            failpoint!("compactBeforeCommitBatch");
+            writer.state.scrub_next = revision;
+            writer.write_out()?;
+            failpoint!("compactAfterCommitBatch");
+        }
         None => {
+            failpoint!("compactBeforeSetFinishedCompact");
             writer.state.scrub_next = Revision::new(target.max(0), 0);
             writer.state.scrubbed_to = target;
+            writer.write_out()?;
+            failpoint!("compactAfterSetFinishedCompact");
         }
     }
-    writer.write_out()?;
     Ok(ScrubProgress {
         done: next.is_none(),
         rows_deleted: deleted as u64,

@@ -10,6 +10,7 @@ use crate::{
     backend::{Backend, WriteBatch, get_owned},
     cluster::ClusterState,
     error::Fault,
+    failpoint,
     schema::{
         self, Family, corrupt,
         meta::{self, StateRow},
@@ -81,6 +82,7 @@ impl Writer {
             |key| key.extend_from_slice(meta::STATE),
             |value| state.encode(value),
         );
+        failpoint!("beforeCommit", Fault::Backend);
         loop {
             match self.backend.write(self.overlay.changes()) {
                 Ok(()) => break,
@@ -88,6 +90,7 @@ impl Writer {
                 Err(fault) => return Err(fault),
             }
         }
+        failpoint!("afterCommit");
         self.overlay.clear();
         Ok(())
     }
