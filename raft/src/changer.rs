@@ -310,7 +310,6 @@ fn next(
             if !voters.insert(id) {
                 return Err(MembershipError::NotLearner);
             }
-            nodes.entry(id).or_default().joining = false;
         }
         MembershipChange::Remove { .. } => {
             nodes.remove(&id);

@@ -116,9 +116,6 @@ impl Rewrite {
             let Some(last) = entries.last() else { break };
             index = last.log_id.index + 1;
         }
-        Ok(Node {
-            joining: false,
-            ..node.unwrap_or_default()
-        })
+        Ok(node.unwrap_or_default())
     }
 }

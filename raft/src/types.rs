@@ -55,8 +55,8 @@ pub struct Node {
     pub peer_urls: Vec<String>,
     /// Where clients reach it.
     pub client_urls: Vec<String>,
-    /// It has no vote yet, and gets one as soon as it holds the log. Only a
-    /// member that has none may be marked so.
+    /// Where it has no vote yet: it gets one as soon as it holds the log. It
+    /// stays marked so, which means nothing once it votes.
     pub joining: bool,
 }
 

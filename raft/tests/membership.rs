@@ -87,9 +87,14 @@ async fn without_its_second_voter_a_member_is_stuck_until_it_is_forced_to_go_on_
         peer_urls: vec!["http://127.0.0.1:1".to_owned()],
         learners_max: None,
     };
-    let adding = tokio::spawn({
+    node.change_membership(second).await.unwrap();
+    // It does not vote before it runs.
+    node.propose(put("key", "before")).await.unwrap();
+    node.read_index().await.unwrap();
+    let vote = MembershipChange::Promote { id: 2 };
+    let promoting = tokio::spawn({
         let node = node.clone();
-        async move { node.change_membership(second).await }
+        async move { node.change_membership(vote).await }
     });
     // No quorum is left that could confirm this leader.
     let mut leadership = node.leadership();
@@ -97,9 +102,9 @@ async fn without_its_second_voter_a_member_is_stuck_until_it_is_forced_to_go_on_
         .wait_for(|leadership| leadership.leader.is_none())
         .await
         .unwrap();
-    assert!(!adding.is_finished());
+    assert!(!promoting.is_finished());
     node.shutdown().await;
-    adding.await.unwrap().unwrap_err();
+    promoting.await.unwrap().unwrap_err();
     drop(node);
 
     let node = RaftNode::open(options(dir.path())).unwrap();
@@ -112,7 +117,7 @@ async fn without_its_second_voter_a_member_is_stuck_until_it_is_forced_to_go_on_
     let node = leading(alone).await;
     until(|| members(&node) == [(1, false)]).await;
     assert!(node.reads().view().is_removed_member(MemberId(2)));
-    assert_eq!(value_of(&node, "key").as_deref(), Some("value"));
+    assert_eq!(value_of(&node, "key").as_deref(), Some("before"));
     node.propose(put("key", "again")).await.unwrap();
     node.shutdown().await;
     drop(node);

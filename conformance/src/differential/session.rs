@@ -61,7 +61,11 @@ impl Session {
                 plain(self.client.kv.delete_range(request.clone()), Reply::Delete).await
             }
             Op::Txn(request) => plain(self.client.kv.txn(request.clone()), Reply::Txn).await,
-            Op::Compact(request) => plain(self.client.kv.compact(*request), Reply::Compact).await,
+            Op::Compact(request) => {
+                let reply = plain(self.client.kv.compact(*request), Reply::Compact).await?;
+                self.watches.compacted(request.revision);
+                Ok(reply)
+            }
             Op::BadClientVersion(call, request) => self.bad_client_version(*call, request).await,
             Op::RequireLeader(request) => {
                 let mut request = Request::new(request.clone());
