@@ -36,10 +36,14 @@ pub fn check(
     dir: &Path,
 ) -> Result<String, String> {
     let checked = |one: &&Operation| !one.local && !matches!(one.ask, Ask::Grant(_));
+    let end = story.traffic_end();
+    let (mut persisted, mut deletions) = (story.values(), story.deletions());
+    persisted.retain(|_, revision| *revision < end);
+    deletions.retain(|deletion| deletion.revision < end);
     let recorded = Recorded {
         operations: operations.iter().filter(checked).collect(),
-        persisted: story.values(),
-        deletions: story.deletions(),
+        persisted,
+        deletions,
     };
     let text = serde_json::to_vec(&recorded).expect("a history is plain data");
     let file = dir.join("history.json");

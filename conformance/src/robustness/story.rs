@@ -1,6 +1,7 @@
 //! All changes of a run by revision, put together from what every watcher was told.
 
 use super::operation::Deletion;
+use super::traffic::PREFIX;
 use crate::ledger::history::revision;
 use std::collections::BTreeMap;
 use sternpost_proto::mvccpb::{Event, KeyValue, event::EventType};
@@ -49,6 +50,16 @@ impl Story {
     pub fn between(&self, first: i64, last: i64) -> impl Iterator<Item = &Event> {
         let range = (first <= last).then(|| self.revisions.range(first..=last));
         range.into_iter().flatten().flat_map(|(_, events)| events)
+    }
+
+    /// The revision of the first write that is no client's: what comes from there on, such as
+    /// a request that was on its way for long, nobody has seen who asked for anything.
+    #[must_use]
+    pub fn traffic_end(&self) -> i64 {
+        let is_foreign = |event: &Event| !key(event).starts_with(PREFIX.as_bytes());
+        let mut revisions = self.revisions.iter();
+        let first = revisions.find(|(_, events)| events.iter().any(is_foreign));
+        first.map_or(i64::MAX, |(revision, _)| *revision)
     }
 
     /// Every value ever held, with its revision.

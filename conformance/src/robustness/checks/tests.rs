@@ -175,6 +175,16 @@ fn the_end_of_a_lease_is_told_from_a_deletion() {
     assert_eq!(leases, [(4, 0), (6, 7)]);
 }
 
+#[test]
+fn the_traffic_ends_before_the_first_write_that_is_no_client_s() {
+    let mut story = Story::default();
+    let _ = story.take_in("all", &[put("k1", "x", 2, None)]);
+    assert_eq!(story.traffic_end(), i64::MAX);
+    let late = [put("last0", "", 3, None), put("k1", "late", 4, None)];
+    let _ = story.take_in("all", &late);
+    assert_eq!(story.traffic_end(), 3);
+}
+
 fn operation(ask: Ask, told: Told, local: bool) -> Operation {
     Operation {
         client: 1,
