@@ -31,6 +31,7 @@ deps:
 
 build: deps
 	cargo build --locked --workspace --all-targets
+# With the test, Cargo gives the dependencies the same features as above, and builds none of them again.
 	cargo build --locked --workspace --features sternpost-server/failpoints --bin sternpost-failpoints --test tidy
 
 run: deps

@@ -57,10 +57,11 @@ build() {
     done < <(commands)
 }
 
-# Those of the sources in a directory.
+# Those of the sources in a directory. With a test of the whole workspace, Cargo gives
+# the dependencies the features that they have in every other build.
 servers() {
-    (cd "$1" && cargo build --locked -p sternpost-server)
-    (cd "$1" && cargo build --locked -p sternpost-server --features failpoints --bin sternpost-failpoints)
+    (cd "$1" && cargo build --locked --workspace --bin sternpost --test tidy)
+    (cd "$1" && cargo build --locked --workspace --features sternpost-server/failpoints --bin sternpost-failpoints --test tidy)
 }
 
 # Each command once.
@@ -70,7 +71,9 @@ commands() {
 
 # In the copy, but for the black-box suites.
 place() {
-    if [[ $1 == *sternpost-conformance* ]]; then echo "$root"; else echo "$work"; fi
+    local test
+    test=$(sed -nE 's/.* --test ([a-z_]+).*/\1/p' <<<"$1")
+    if compgen -G "$root/conformance/tests/${test:-none}*" >/dev/null; then echo "$root"; else echo "$work"; fi
 }
 
 # run LOG COMMAND

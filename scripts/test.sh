@@ -3,9 +3,7 @@
 set -euo pipefail
 
 start=$(date +%s)
-cargo build --locked --workspace --all-targets
-# With the test, Cargo gives the dependencies the same features as above, and builds none of them again.
-cargo build --locked --workspace --features sternpost-server/failpoints --bin sternpost-failpoints --test tidy
+make build
 (cd conformance/reference && go build -o bin/ tool)
 built=$(date +%s)
 cargo test --locked --workspace

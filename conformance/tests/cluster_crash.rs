@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use sternpost_conformance::cluster::{Cluster, Plan};
+use sternpost_conformance::ledger::check;
 use sternpost_conformance::ledger::cluster::Blow;
 use sternpost_conformance::ledger::restarts::number;
 use sternpost_conformance::ledger::round::Rounds;
@@ -120,10 +121,8 @@ async fn all_at_once(
 }
 
 async fn look(run: &mut Rounds, cluster: &Cluster, round: u64, what: &str) {
-    match run.check_cluster(cluster).await {
-        Ok(seen) => println!("round {round}, {what}: {seen:?}"),
-        Err(wrong) => panic!("round {round}, {what}:\n{}", wrong.join("\n")),
-    }
+    let checked = run.check_cluster(cluster).await;
+    check::report(&format!("round {round}, {what}"), checked);
 }
 
 /// A short log, so that snapshots and purges are under way too.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sternpost_conformance::disk::faults::{Fault, Faults};
 use sternpost_conformance::disk::room::{RESUME_LIMIT, come_back_or_end};
 use sternpost_conformance::ledger::round::Rounds;
-use sternpost_conformance::ledger::{Ledger, load};
+use sternpost_conformance::ledger::{Ledger, check, load};
 use sternpost_conformance::target::{Kind, Plan, Target};
 use sternpost_conformance::wait;
 use sternpost_proto::etcdserverpb as pb;
@@ -59,10 +59,7 @@ impl Scene {
     /// The fault is gone: everything promised is there, and service goes on.
     async fn comes_back(&mut self) {
         self.target.restart();
-        match self.run.check(&self.target).await {
-            Ok(seen) => println!("{seen:?}"),
-            Err(wrong) => panic!("{}", wrong.join("\n")),
-        }
+        check::report("after the fault", self.run.check(&self.target).await);
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use sternpost_conformance::client::Client;
 use sternpost_conformance::disk::room::{RESUME_LIMIT, come_back_or_end};
 use sternpost_conformance::disk::space::Space;
-use sternpost_conformance::ledger::load;
 use sternpost_conformance::ledger::round::Rounds;
+use sternpost_conformance::ledger::{check, load};
 use sternpost_conformance::power::Disk;
 use sternpost_conformance::target::{Kind, Plan, Target};
 use sternpost_proto::etcdserverpb as pb;
@@ -140,10 +140,7 @@ async fn a_disk_that_loses_writes() {
 
 async fn comes_back(target: &mut Target, run: &mut Rounds) {
     target.restart();
-    match run.check(target).await {
-        Ok(seen) => println!("{seen:?}"),
-        Err(wrong) => panic!("{}", wrong.join("\n")),
-    }
+    check::report("after the restart", run.check(target).await);
 }
 
 async fn put(client: &mut Client, value: u8) -> Result<(), Status> {

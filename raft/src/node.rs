@@ -65,6 +65,9 @@ pub(crate) struct Inner {
     pub(crate) stopped: watch::Sender<bool>,
 }
 
+/// Where a proposal's outcome arrives.
+type Outcome = oneshot::Receiver<Result<Applied, ProposeError>>;
+
 /// Who leads, as this member sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
@@ -108,11 +111,25 @@ impl RaftNode {
         self.inner.identity
     }
 
-    /// Proposes a command and waits until it is applied here. Call from a
-    /// task of any current-thread runtime: proposals and answers cross
-    /// threads in batches. The caller sets the deadline; dropping the future
-    /// leaves the outcome open.
-    pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+    /// Proposes a command at once; the future waits until it is applied here.
+    /// Call from a task of any current-thread runtime: proposals and answers
+    /// cross threads in batches. The caller sets the deadline; dropping the
+    /// future leaves the outcome open.
+    ///
+    /// The future does not hold the command, since thousands of them wait at a
+    /// time.
+    pub fn propose(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Applied, ProposeError>> + use<> {
+        let made = self.make_proposal(&command);
+        async move {
+            // The sender is dropped unanswered only with the whole node.
+            made?.await.unwrap_or(Err(ProposeError::OutcomeUnknown))
+        }
+    }
+
+    fn make_proposal(&self, command: &Command) -> Result<Outcome, ProposeError> {
         self.inner.flow.admit()?;
         let (sender, outcome) = oneshot::channel();
         let lane = self.inner.lanes.here();
@@ -120,12 +137,9 @@ impl RaftNode {
             thread: lane.thread(),
             sender,
         };
-        let proposal = Data::propose(&command, Some(reply)).map_err(|_| ProposeError::TooDeep)?;
-        drop(command);
+        let proposal = Data::propose(command, Some(reply)).map_err(|_| ProposeError::TooDeep)?;
         lane.propose(proposal);
-        drop(lane);
-        // The sender is dropped unanswered only with the whole node.
-        outcome.await.unwrap_or(Err(ProposeError::OutcomeUnknown))
+        Ok(outcome)
     }
 
     /// Returns once the local view holds everything that was acknowledged

@@ -13,7 +13,7 @@ use std::{
 use sternpost_proto::internal::{Command, CommandHeader, command::Verb};
 use sternpost_raft::ProposeError;
 use sternpost_storage::Response;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// The rules that this version applies commands by.
 const FEATURE_LEVEL: u32 = 1;
@@ -74,6 +74,13 @@ fn size_in_etcd(id: u64, verb: &Verb) -> usize {
     header + 1 + encoded_len_varint(body as u64) + body
 }
 
+/// A command that is not proposed yet.
+enum Unproposed {
+    /// There is no leader.
+    Waits(Box<Command>),
+    Refused(ApiError),
+}
+
 /// Counts a proposal as pending, and as failed unless told otherwise: also
 /// when the client goes away and the future is dropped.
 struct Pending<'a> {
@@ -91,6 +98,12 @@ impl<'a> Pending<'a> {
     }
 }
 
+impl Pending<'_> {
+    fn applied(&mut self) {
+        self.applied = true;
+    }
+}
+
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         gauge(self.member).dec();
@@ -105,9 +118,51 @@ fn gauge(member: &Member) -> &IntGauge {
 }
 
 impl Member {
-    /// Proposes a command and waits until it is applied here, at most the
-    /// request timeout.
-    pub async fn propose(&self, verb: Verb) -> Result<Outcome, ApiError> {
+    /// Proposes a command at once; the future waits until it is applied here,
+    /// at most the request timeout. It is small, since thousands of them wait
+    /// at a time: the command is not in it.
+    pub fn propose(&self, verb: Verb) -> impl Future<Output = Result<Outcome, ApiError>> + use<'_> {
+        let started = Instant::now();
+        let deadline = started + self.config.request_timeout();
+        let mut pending = Pending::new(self);
+        let proposed = match self.command(verb) {
+            Ok(command) if self.leadership.has_leader() => Ok(self.node.propose(command)),
+            // Boxed, so that what is rare takes no room in every request.
+            Ok(command) => Err(Unproposed::Waits(Box::new(command))),
+            Err(error) => Err(Unproposed::Refused(error)),
+        };
+        async move {
+            let proposal = match proposed {
+                Ok(proposal) => proposal,
+                Err(Unproposed::Refused(error)) => return Err(error),
+                Err(Unproposed::Waits(command)) => {
+                    let elected = Box::pin(self.leadership.wait_for_leader(deadline)).await;
+                    // As in etcd, whose own deadline comes out here.
+                    elected.map_err(|_| ApiError::ContextDeadlineExceeded)?;
+                    self.node.propose(*command)
+                }
+            };
+            let applied = match timeout_at(deadline, proposal).await {
+                Ok(Ok(applied)) => applied,
+                Ok(Err(ProposeError::Rejected(rejection))) => {
+                    pending.applied();
+                    return Err(rejection.into());
+                }
+                Ok(Err(ProposeError::OutcomeUnknown)) => return Err(self.unknown_cause(started)),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_elapsed) => return Err(self.timeout_cause(started)),
+            };
+            pending.applied();
+            Ok(Outcome {
+                index: applied.mark.index,
+                revision: applied.revision,
+                changed: !applied.changes.is_empty(),
+                response: applied.response?,
+            })
+        }
+    }
+
+    fn command(&self, verb: Verb) -> Result<Command, ApiError> {
         let id = self.request_ids.next();
         if size_in_etcd(id, &verb) > self.config.max_request_bytes {
             return Err(ApiError::RequestTooLarge);
@@ -120,38 +175,10 @@ impl Member {
             feature_level: FEATURE_LEVEL,
             proposed_in_term: 0,
         };
-        let command = Command {
+        Ok(Command {
             header: Some(header),
             verb: Some(verb),
-        };
-        let started = Instant::now();
-        let deadline = started + self.config.request_timeout();
-        let mut pending = Pending::new(self);
-        if !self.leadership.has_leader() {
-            // Boxed, so that what is rare takes no room in every request. As
-            // in etcd, whose own deadline comes out here.
-            let elected = Box::pin(self.leadership.wait_for_leader(deadline)).await;
-            elected.map_err(|_| ApiError::ContextDeadlineExceeded)?;
-        }
-        match tokio::time::timeout_at(deadline, self.node.propose(command)).await {
-            Ok(Ok(applied)) => {
-                pending.applied = true;
-                let response = applied.response?;
-                Ok(Outcome {
-                    index: applied.mark.index,
-                    revision: applied.revision,
-                    changed: !applied.changes.is_empty(),
-                    response,
-                })
-            }
-            Ok(Err(ProposeError::Rejected(rejection))) => {
-                pending.applied = true;
-                Err(rejection.into())
-            }
-            Ok(Err(ProposeError::OutcomeUnknown)) => Err(self.unknown_cause(started)),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_elapsed) => Err(self.timeout_cause(started)),
-        }
+        })
     }
 
     /// Why nothing is known of a proposal that was cut off.

@@ -83,14 +83,15 @@ pub(crate) fn members(
         .iter()
         .map(|node| {
             let own = attributes.get(&MemberId(node.id));
+            let votes = votes(node.id);
             let record = MemberRecord {
                 name: own.map_or(&node.name, |own| &own.name).clone(),
                 peer_urls: node.peer_urls.clone(),
                 client_urls: own
                     .map_or(&node.client_urls, |own| &own.client_urls)
                     .clone(),
-                is_learner: !votes(node.id) && !node.joining,
-                is_joining: !votes(node.id) && node.joining,
+                is_learner: !votes && !node.joining,
+                is_joining: !votes && node.joining,
             };
             (MemberId(node.id), record)
         })

@@ -31,6 +31,17 @@ pub struct Seen {
     pub revisions: usize,
 }
 
+/// Prints what a check has seen.
+///
+/// # Panics
+/// With every broken promise that it has found.
+pub fn report(when: &str, checked: Result<Seen, Vec<String>>) {
+    match checked {
+        Ok(seen) => println!("{when}: {seen:?}"),
+        Err(wrong) => panic!("{when}:\n{}", wrong.join("\n")),
+    }
+}
+
 /// Looks at a restarted server; what is found is settled.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sternpost_conformance::client::Client;
 use sternpost_conformance::failpoints::Failpoints;
 use sternpost_conformance::ledger::round::Rounds;
-use sternpost_conformance::ledger::{Ledger, load};
+use sternpost_conformance::ledger::{Ledger, check, load};
 use sternpost_conformance::target::Target;
 use sternpost_conformance::wait;
 use sternpost_proto::etcdserverpb as pb;
@@ -109,10 +109,8 @@ impl Scene {
     async fn comes_back(&mut self, after: &str) {
         self.target.restart();
         remove_learners(&mut self.target.client().await).await;
-        match self.run.check(&self.target).await {
-            Ok(seen) => println!("after {after}: {seen:?}"),
-            Err(wrong) => panic!("after {after}:\n{}", wrong.join("\n")),
-        }
+        let checked = self.run.check(&self.target).await;
+        check::report(&format!("after {after}"), checked);
     }
 }
 

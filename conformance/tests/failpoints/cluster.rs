@@ -6,8 +6,8 @@ use sternpost_conformance::binaries;
 use sternpost_conformance::cluster::{Cluster, Plan};
 use sternpost_conformance::failpoints::Failpoints;
 use sternpost_conformance::ledger::cluster::Blow;
-use sternpost_conformance::ledger::load;
 use sternpost_conformance::ledger::round::Rounds;
+use sternpost_conformance::ledger::{check, load};
 use sternpost_conformance::target::Kind;
 use tokio::task::JoinSet;
 
@@ -118,10 +118,8 @@ impl Scene {
     /// Everything promised is there, on all members.
     async fn look(&mut self, after: &str) {
         self.cluster.wait_healthy_all();
-        match self.run.check_cluster(&self.cluster).await {
-            Ok(seen) => println!("after {after}: {seen:?}"),
-            Err(wrong) => panic!("after {after}:\n{}", wrong.join("\n")),
-        }
+        let checked = self.run.check_cluster(&self.cluster).await;
+        check::report(&format!("after {after}"), checked);
     }
 
     /// A follower dies, and the others go on until it needs a whole state.

@@ -62,31 +62,18 @@ impl Kv for KvService {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
-        let request = request.into_inner();
-        let cost = alarms::put_cost(&request);
-        // etcd looks at the quota before it looks at the request.
-        self.0.check_quota(cost).await?;
-        validate::put(&request)?;
-        let answer = self.0.measured(
-            RequestKind::Put,
-            Instant::now(),
-            self.put_checked(request, cost).await,
-        )?;
-        Ok(Response::new(answer))
+        self.put_message(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn delete_range(
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let request = request.into_inner();
-        validate::delete_range(&request)?;
-        let answer = self.0.measured(
-            RequestKind::DeleteRange,
-            Instant::now(),
-            self.delete_checked(request).await,
-        )?;
-        Ok(Response::new(answer))
+        self.delete_message(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn txn(
@@ -136,6 +123,34 @@ impl KvService {
         let (pieces, held) = self.0.measured(RequestKind::Range, started, ranged)?;
         self.0.metrics.mvcc.range_total.inc();
         sent(pieces, held)
+    }
+
+    /// A put.
+    pub async fn put_message(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+        let cost = alarms::put_cost(&request);
+        // etcd looks at the quota before it looks at the request.
+        self.0.check_quota(cost).await?;
+        validate::put(&request)?;
+        let answer = self.0.measured(
+            RequestKind::Put,
+            Instant::now(),
+            self.put_checked(request, cost).await,
+        )?;
+        Ok(answer)
+    }
+
+    /// A deletion.
+    pub async fn delete_message(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, Status> {
+        validate::delete_range(&request)?;
+        let answer = self.0.measured(
+            RequestKind::DeleteRange,
+            Instant::now(),
+            self.delete_checked(request).await,
+        )?;
+        Ok(answer)
     }
 
     /// A transaction; the same for one that only reads.

@@ -22,11 +22,8 @@ use crate::{layers::Direct, member::Member};
 use std::sync::Arc;
 use sternpost_proto::{
     etcdserverpb::{
-        auth_server::AuthServer,
-        cluster_server::ClusterServer,
-        kv_server::{Kv as _, KvServer},
-        lease_server::LeaseServer,
-        maintenance_server::MaintenanceServer,
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+        lease_server::LeaseServer, maintenance_server::MaintenanceServer,
     },
     v3electionpb::election_server::ElectionServer,
     v3lockpb::lock_server::LockServer,
@@ -71,7 +68,7 @@ pub fn direct(member: &Arc<Member>) -> Direct {
             let kv = kv.clone();
             $direct.with($path, move |request| {
                 let kv = kv.clone();
-                async move { kv.$method(request).await }
+                async move { kv.$method(request.into_inner()).await }
             })
         }};
     }
@@ -81,8 +78,8 @@ pub fn direct(member: &Arc<Member>) -> Direct {
         let kv = ranges.clone();
         async move { kv.range_framed(request).await }
     });
-    let direct = method!(direct, "/etcdserverpb.KV/Put", put);
-    let direct = method!(direct, "/etcdserverpb.KV/DeleteRange", delete_range);
+    let direct = method!(direct, "/etcdserverpb.KV/Put", put_message);
+    let direct = method!(direct, "/etcdserverpb.KV/DeleteRange", delete_message);
     let txns = kv.clone();
     let direct = direct.with_framed("/etcdserverpb.KV/Txn", move |request| {
         let kv = txns.clone();
@@ -91,7 +88,7 @@ pub fn direct(member: &Arc<Member>) -> Direct {
     let member = member.clone();
     direct.with_dialogue(
         "/etcdserverpb.Lease/LeaseKeepAlive",
-        Box::new(move |requests| keep_alive::answers(member.clone(), requests)),
+        Arc::new(move |requests| keep_alive::answers(member.clone(), requests)),
     )
 }
 

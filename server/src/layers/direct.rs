@@ -6,11 +6,11 @@
 use super::body::Outbound;
 use axum::body::Body;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 use prost::Message;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, future::ready, sync::Arc};
 use tonic::{Request, Status};
 
 /// The flag and the length before each message.
@@ -54,16 +54,16 @@ impl Framed {
 
 /// From a message to its answer.
 pub type Handler =
-    Box<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Framed, Status>> + Send + Sync>;
+    Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Framed, Status>> + Send + Sync>;
 /// From a stream of messages to that of their answers.
-pub type Dialogue = Box<dyn Fn(Body) -> Body + Send + Sync>;
+pub type Dialogue = Arc<dyn Fn(Body) -> Body + Send + Sync>;
 
 /// How a call is answered.
-pub enum Way<'a> {
+pub enum Way {
     /// One message for one.
-    Unary(&'a Handler),
+    Unary(Handler),
     /// Many for many.
-    Dialogue(&'a Dialogue),
+    Dialogue(Dialogue),
     /// By router and codec.
     General,
 }
@@ -80,16 +80,15 @@ impl Direct {
     pub fn with<Q, A, F>(
         self,
         path: &'static str,
-        call: impl Fn(Request<Q>) -> F + Clone + Send + Sync + 'static,
+        call: impl Fn(Request<Q>) -> F + Send + Sync + 'static,
     ) -> Self
     where
         Q: Message + Default + 'static,
         A: Message,
-        F: Future<Output = Result<tonic::Response<A>, Status>> + Send,
+        F: Future<Output = Result<A, Status>> + Send + 'static,
     {
         self.with_framed(path, move |request| {
-            let answer = call(request);
-            async move { Framed::of(answer.await?.get_ref()) }
+            call(request).map(|answer| Framed::of(&answer?))
         })
     }
 
@@ -97,20 +96,18 @@ impl Direct {
     pub fn with_framed<Q, F>(
         mut self,
         path: &'static str,
-        call: impl Fn(Request<Q>) -> F + Clone + Send + Sync + 'static,
+        call: impl Fn(Request<Q>) -> F + Send + Sync + 'static,
     ) -> Self
     where
         Q: Message + Default + 'static,
-        F: Future<Output = Result<Framed, Status>> + Send,
+        F: Future<Output = Result<Framed, Status>> + Send + 'static,
     {
-        let handler: Handler = Box::new(move |request| {
-            let call = call.clone();
-            Box::pin(async move {
-                let (metadata, extensions, bytes) = request.into_parts();
-                let message =
-                    Q::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
-                call(Request::from_parts(metadata, extensions, message)).await
-            })
+        let handler: Handler = Arc::new(move |request| {
+            let (metadata, extensions, bytes) = request.into_parts();
+            match Q::decode(bytes) {
+                Ok(message) => Box::pin(call(Request::from_parts(metadata, extensions, message))),
+                Err(error) => Box::pin(ready(Err(Status::internal(error.to_string())))),
+            }
         });
         self.unary.push((path, handler));
         self
@@ -123,7 +120,7 @@ impl Direct {
     }
 
     /// How to answer a request.
-    pub fn way(&self, path: &str, headers: &HeaderMap) -> Way<'_> {
+    pub fn way(&self, path: &str, headers: &HeaderMap) -> Way {
         let compressed = headers
             .get("grpc-encoding")
             .is_some_and(|encoding| encoding != "identity");
@@ -131,10 +128,10 @@ impl Direct {
             return Way::General;
         }
         if let Some((_, handler)) = self.unary.iter().find(|(direct, _)| *direct == path) {
-            return Way::Unary(handler);
+            return Way::Unary(handler.clone());
         }
         match self.dialogues.iter().find(|(direct, _)| *direct == path) {
-            Some((_, dialogue)) => Way::Dialogue(dialogue),
+            Some((_, dialogue)) => Way::Dialogue(dialogue.clone()),
             None => Way::General,
         }
     }
@@ -312,9 +309,9 @@ mod tests {
     fn compressed_calls_and_others_take_the_general_way() {
         let direct = Direct::default()
             .with("/unary", async |request: Request<String>| {
-                Ok(tonic::Response::new(request.into_inner()))
+                Ok(request.into_inner())
             })
-            .with_dialogue("/dialogue", Box::new(|requests| requests));
+            .with_dialogue("/dialogue", Arc::new(|requests| requests));
         let mut headers = HeaderMap::new();
         assert!(matches!(direct.way("/unary", &headers), Way::Unary(_)));
         assert!(matches!(

@@ -22,29 +22,38 @@ use body::{CallBody, Ends, Inbound, Outbound};
 use bytes::Bytes;
 use call::Ticket;
 use direct::{Sent, Way};
-use http::{Request, Response, StatusCode, Version, header::CONTENT_TYPE};
+use futures_util::{FutureExt as _, future::Map};
+use http::{
+    HeaderMap, Request, Response, StatusCode, Version, header::CONTENT_TYPE, request::Parts,
+};
 use http_body::Body;
+use hyper::service::Service;
 use std::{
     convert::Infallible,
-    pin::Pin,
+    future::ready,
+    mem::take,
+    pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, metadata::MetadataMap};
-use tower::Service;
+use tower::Service as _;
 
 /// What answers on a listener. Cheap to clone.
 #[derive(Clone)]
 pub struct Front(Arc<Shared>);
 
 struct Shared {
-    calls: Option<Calls>,
-    peers: Option<PeerCalls>,
+    calls: Option<Arc<Calls>>,
+    peers: Option<Arc<PeerCalls>>,
     pages: Option<Pages>,
 }
+
+/// An answer that is being made. Boxed, and so each kind takes the room that
+/// it needs: of a hot call all of it is copied and touched.
+type Answering = Pin<Box<dyn Future<Output = Response<Outbound>> + Send>>;
 
 /// The member, as those see it that let calls in.
 pub trait Gate: Send + Sync {
@@ -79,7 +88,7 @@ impl Front {
     /// Answers calls, pages, or both.
     pub fn new(calls: Option<Calls>, pages: Option<Pages>) -> Self {
         Self(Arc::new(Shared {
-            calls,
+            calls: calls.map(Arc::new),
             peers: None,
             pages,
         }))
@@ -89,42 +98,46 @@ impl Front {
     pub fn peer(peers: PeerCalls, pages: Pages) -> Self {
         Self(Arc::new(Shared {
             calls: None,
-            peers: Some(peers),
+            peers: Some(Arc::new(peers)),
             pages: Some(pages),
         }))
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Response<Outbound>
+    fn answer<B>(&self, request: Request<B>) -> Answering
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        if request.version() == Version::HTTP_2
-            && let Some(calls) = &self.0.calls
-        {
-            return match refused_type(&request) {
-                None => calls.answer(request).await,
-                Some(refusal) => refusal,
-            };
+        if request.version() == Version::HTTP_2 {
+            if let Some(calls) = self.0.calls.clone() {
+                return match refused_type(&request) {
+                    None => calls.answer(request),
+                    Some(refusal) => at_once(refusal),
+                };
+            }
+            if let Some(peers) = self.0.peers.clone() {
+                return Box::pin(async move { peers.answer(request).await.map(Outbound::Page) });
+            }
         }
-        if request.version() == Version::HTTP_2
-            && let Some(peers) = &self.0.peers
-        {
-            return peers.answer(request).await.map(Outbound::Page);
-        }
-        match &self.0.pages {
-            Some(pages) => pages
-                .answer(request.map(axum::body::Body::new))
-                .await
-                .map(Outbound::Page),
-            None => Response::builder()
-                .status(StatusCode::NOT_FOUND)
-                .body(Outbound::Page(axum::body::Body::from(
-                    "404 page not found\n",
-                )))
-                .expect("the answer is well-formed"),
-        }
+        let Some(pages) = self.0.pages.clone() else {
+            return at_once(not_found());
+        };
+        Box::pin(async move {
+            let request = request.map(axum::body::Body::new);
+            pages.answer(request).await.map(Outbound::Page)
+        })
     }
+}
+
+fn at_once(response: Response<Outbound>) -> Answering {
+    Box::pin(ready(response))
+}
+
+fn not_found() -> Response<Outbound> {
+    let body = axum::body::Body::from("404 page not found\n");
+    let mut response = Response::new(Outbound::Page(body));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 /// What a call came to.
@@ -157,42 +170,50 @@ fn refused_type<B>(request: &Request<B>) -> Option<Response<Outbound>> {
     Some(response)
 }
 
+/// A call that was let in.
+struct Admitted {
+    ticket: Ticket,
+    deadline: Option<Instant>,
+    absence: Option<CancellationToken>,
+}
+
 impl Calls {
-    async fn answer<B>(&self, request: Request<B>) -> Response<Outbound>
+    fn answer<B>(self: Arc<Self>, request: Request<B>) -> Answering
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let method = match call::find(&self.metrics, request.uri().path()) {
-            Ok(method) => method.clone(),
-            Err(status) => return status.into_http().map(Outbound::Page),
+        let call = match self.admit(&request) {
+            Ok(call) => call,
+            Err(refusal) => return at_once(refusal.into_http().map(Outbound::Page)),
         };
-        let mut ticket = Ticket::new(method.clone(), self.slow_after);
-        if let Err(status) = self.admit(&method, request.headers()) {
-            ticket.finish(status.code());
-            return status.into_http().map(Outbound::Page);
-        }
-        let absence =
-            (method.streams && call::wants_leader(request.headers())).then(|| self.gate.absence());
-        let deadline = call::timeout(request.headers()).map(|time| Instant::now() + time);
-        let way = self.direct.way(&method.path, request.headers());
-        let request = request.map(|body| Inbound::new(body, method, self.receive_max));
-        let answer = async {
-            match way {
-                Way::Unary(handler) => self.answer_directly(handler, request).await,
-                Way::Dialogue(dialogue) => {
-                    let answers = dialogue(axum::body::Body::new(request.into_body()));
-                    Ok(Answered::Routed(direct::opened(answers)))
-                }
-                Way::General => Ok(self.route(request).await),
+        let (mut parts, body) = request.into_parts();
+        let mut body = Inbound::new(body, call.ticket.method().clone(), self.receive_max);
+        let deadline = call.deadline;
+        match self.direct.way(parts.uri.path(), &parts.headers) {
+            Way::Unary(handler) => Box::pin(async move {
+                let answer = pin!(self.answer_directly(&handler, &mut parts, &mut body));
+                let answered = in_time(deadline, answer).await;
+                self.finish(call, answered)
+            }),
+            Way::Dialogue(dialogue) => {
+                let answers = dialogue(axum::body::Body::new(body));
+                at_once(self.finish(call, Ok(Answered::Routed(direct::opened(answers)))))
             }
-        };
-        let answered = match deadline {
-            None => answer.await,
-            Some(deadline) => before(deadline, answer)
-                .await
-                .unwrap_or_else(|| Err(ApiError::ContextDeadlineExceeded.into())),
-        };
+            Way::General => Box::pin(async move {
+                let answer = pin!(self.route(Request::from_parts(parts, body)));
+                let answered = in_time(deadline, answer).await;
+                self.finish(call, answered)
+            }),
+        }
+    }
+
+    fn finish(&self, call: Admitted, answered: Result<Answered, Status>) -> Response<Outbound> {
+        let Admitted {
+            mut ticket,
+            deadline,
+            absence,
+        } = call;
         match answered {
             Ok(Answered::Framed(answer)) => {
                 ticket.answered(answer.len());
@@ -216,39 +237,63 @@ impl Calls {
     }
 
     /// The general way.
-    async fn route<B>(&self, request: Request<B>) -> Answered
+    async fn route<B>(&self, request: Request<B>) -> Result<Answered, Status>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
         let Ok(response) = self.router.clone().call(request).await;
-        Answered::Routed(response)
+        Ok(Answered::Routed(response))
     }
 
     async fn answer_directly<B>(
         &self,
         handler: &direct::Handler,
-        request: Request<Inbound<B>>,
+        parts: &mut Parts,
+        body: &mut Inbound<B>,
     ) -> Result<Answered, Status>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let (parts, mut body) = request.into_parts();
-        match direct::read(&mut body, self.receive_max).await? {
+        match direct::read(body, self.receive_max).await? {
             Sent::Message(message) => {
-                let metadata = MetadataMap::from_headers(parts.headers);
-                let request = tonic::Request::from_parts(metadata, parts.extensions, message);
+                let metadata = MetadataMap::from_headers(take(&mut parts.headers));
+                let extensions = take(&mut parts.extensions);
+                let request = tonic::Request::from_parts(metadata, extensions, message);
                 handler(request).await.map(Answered::Framed)
             }
             Sent::Odd(bytes) => {
                 let body = axum::body::Body::from(bytes);
-                Ok(self.route(Request::from_parts(parts, body)).await)
+                let request = Request::from_parts(parts.clone(), body);
+                Box::pin(self.route(request)).await
             }
         }
     }
 
-    fn admit(&self, method: &Method, headers: &http::HeaderMap) -> Result<(), Status> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, Status> {
+        let headers = request.headers();
+        let method = call::find(&self.metrics, request.uri().path())?;
+        let mut ticket = Ticket::new(method.clone(), self.slow_after);
+        let deadline = call::timeout(headers).map(|time| Instant::now() + time);
+        if let Err(status) = self.check(method, headers, deadline) {
+            ticket.finish(status.code());
+            return Err(status);
+        }
+        let absence = (method.streams && call::wants_leader(headers)).then(|| self.gate.absence());
+        Ok(Admitted {
+            ticket,
+            deadline,
+            absence,
+        })
+    }
+
+    fn check(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Result<(), Status> {
         if self.gate.is_learner() && !call::is_for_learners(&method.path) {
             return Err(ApiError::NotSupportedForLearner.into());
         }
@@ -256,18 +301,26 @@ impl Calls {
         if call::wants_leader(headers) && !self.gate.has_leader() {
             return Err(ApiError::NoLeader.into());
         }
+        // One that has passed is not left to the timer: that counts in whole
+        // milliseconds, and the client has gone already.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(ApiError::ContextDeadlineExceeded.into());
+        }
         Ok(())
     }
 }
 
-/// What `answer` comes to, unless `deadline` is first. One that has passed is
-/// not left to the timer: that counts in whole milliseconds, and the client
-/// has gone already.
-async fn before<F: Future>(deadline: Instant, answer: F) -> Option<F::Output> {
-    if deadline <= Instant::now() {
-        return None;
+/// What `answer` comes to, unless `deadline` is first.
+async fn in_time<F>(deadline: Option<Instant>, answer: Pin<&mut F>) -> Result<Answered, Status>
+where
+    F: Future<Output = Result<Answered, Status>>,
+{
+    match deadline {
+        None => answer.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, answer)
+            .await
+            .unwrap_or_else(|_elapsed| Err(ApiError::ContextDeadlineExceeded.into())),
     }
-    tokio::time::timeout_at(deadline, answer).await.ok()
 }
 
 impl<B> Service<Request<B>> for Front
@@ -277,15 +330,10 @@ where
 {
     type Response = Response<Outbound>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Map<Answering, fn(Response<Outbound>) -> Result<Response<Outbound>, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let front = self.clone();
-        Box::pin(async move { Ok(front.answer(request).await) })
+    fn call(&self, request: Request<B>) -> Self::Future {
+        self.answer(request).map(Ok)
     }
 }
 

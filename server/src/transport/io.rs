@@ -1,10 +1,12 @@
 //! One write per poll of a connection.
 //!
-//! HTTP/2 asks to write and flush for every small frame; each would be a
-//! system call. Here frames gather in a buffer, `poll_flush` does nothing,
-//! and whoever owns the connection calls [`DeferredIo::push`] after each
-//! poll of it. Payloads from `DIRECT_MIN` on are not copied: they go out in
-//! one vectored write behind what has gathered.
+//! HTTP/2 asks to write and flush for every frame, and a frame is 16 KiB at
+//! most; each would be a system call. Here frames gather in a buffer,
+//! `poll_flush` does nothing, and whoever owns the connection calls
+//! [`DeferredIo::push`] after each poll of it. A full buffer ends the poll:
+//! a client on a fast network takes hundreds of megabytes as quickly as they
+//! are written, and the thread's other connections would wait for the last of
+//! them.
 
 use parking_lot::Mutex;
 use std::{
@@ -15,20 +17,12 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// From this size on a payload is written from where it lies.
-const DIRECT_MIN: usize = 16 << 10;
-/// Above this much unsent data, writers wait for the socket.
-const GATHERED_MAX: usize = 256 << 10;
+/// From so much unsent data on, writers wait until it is pushed.
+pub const GATHERED_MAX: usize = 128 << 10;
 /// A buffer that has grown beyond this gives its memory back once it is empty.
 const KEPT_MAX: usize = 64 << 10;
 /// What it keeps then.
 const KEPT: usize = 16 << 10;
-/// Slices handed to the system at once.
-const SLICES_MAX: usize = 64;
-/// What one poll of a connection may send without being copied. A client on a
-/// fast network takes hundreds of megabytes as quickly as they are written,
-/// and the thread's other connections would wait for the last of them.
-const DIRECT_PER_POLL_MAX: usize = 128 << 10;
 
 /// A socket that is written to in large pieces. Clones share the socket.
 pub struct DeferredIo<S>(Arc<Mutex<Gathered<S>>>);
@@ -44,8 +38,8 @@ struct Gathered<S> {
     bytes: Vec<u8>,
     /// How much of `bytes` is sent already.
     sent: usize,
-    /// What was sent directly since the last push.
-    direct: usize,
+    /// A writer waits for room.
+    is_wanted: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
@@ -61,76 +55,34 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
                 written => self.sent += written,
             }
         }
-        self.emptied();
-        Poll::Ready(Ok(()))
-    }
-
-    fn emptied(&mut self) {
         self.bytes.clear();
         self.sent = 0;
         if self.bytes.capacity() > KEPT_MAX {
             self.bytes.shrink_to(KEPT);
         }
+        Poll::Ready(Ok(()))
     }
 
-    /// Takes `slices` into the buffer, or sends them at once if they are large.
-    fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        if total >= DIRECT_MIN {
-            return self.poll_send_direct(cx, slices);
+    fn poll_take(&mut self, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.unsent() >= GATHERED_MAX {
+            self.is_wanted = true;
+            return Poll::Pending;
         }
-        if self.unsent() > GATHERED_MAX {
-            if let Poll::Ready(sent) = self.poll_send(cx) {
-                sent?;
-            }
-            if self.unsent() > GATHERED_MAX {
-                return Poll::Pending;
-            }
+        // A reader who is slow but never stands still may leave some unsent for ever.
+        if self.sent >= GATHERED_MAX {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        let total = slices.iter().map(|slice| slice.len()).sum();
+        let needed = self.bytes.len() + total;
+        if needed > KEPT_MAX && needed > self.bytes.capacity() {
+            // Of a long answer there is more to come.
+            self.bytes.reserve(total + GATHERED_MAX);
         }
         for slice in slices {
             self.bytes.extend_from_slice(slice);
         }
         Poll::Ready(Ok(total))
-    }
-
-    fn poll_send_direct(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.direct >= DIRECT_PER_POLL_MAX {
-            // Goes on after the others.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        loop {
-            let unsent = self.unsent();
-            let mut all = Vec::with_capacity(SLICES_MAX.min(slices.len() + 1));
-            all.extend((unsent > 0).then(|| IoSlice::new(&self.bytes[self.sent..])));
-            all.extend(
-                slices
-                    .iter()
-                    .take(SLICES_MAX - 1)
-                    .map(|slice| IoSlice::new(slice)),
-            );
-            let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &all))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            if written < unsent {
-                self.sent += written;
-                continue;
-            }
-            self.emptied();
-            if written > unsent {
-                self.direct += written - unsent;
-                return Poll::Ready(Ok(written - unsent));
-            }
-        }
     }
 }
 
@@ -141,16 +93,20 @@ impl<S: AsyncWrite + Unpin> DeferredIo<S> {
             socket,
             bytes: Vec::new(),
             sent: 0,
-            direct: 0,
+            is_wanted: false,
         })))
     }
 
     /// Sends what has gathered, as far as the socket takes it; wakes `cx`
-    /// once it takes more.
+    /// once it takes more, or if a writer was told to wait.
     pub fn push(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut gathered = self.0.lock();
-        gathered.direct = 0;
-        gathered.poll_send(cx)
+        ready!(gathered.poll_send(cx))?;
+        if std::mem::take(&mut gathered.is_wanted) {
+            // It goes on after the others.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -167,18 +123,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeferredIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for DeferredIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.lock().poll_take(cx, &[IoSlice::new(bytes)])
+        self.0.lock().poll_take(&[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.lock().poll_take(cx, slices)
+        self.0.lock().poll_take(slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -232,27 +188,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_writes_keep_their_order_and_are_not_gathered() {
-        let (mut near, mut far) = pair().await;
-        let large: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
-        let reader = tokio::spawn(async move {
-            let mut all = Vec::new();
-            far.read_to_end(&mut all).await.unwrap();
-            all
-        });
-        near.write_all(b"head").await.unwrap();
-        near.write_all(&large).await.unwrap();
-        assert!(unsent(&near) < DIRECT_MIN);
-        near.write_all(b"tail").await.unwrap();
-        near.shutdown().await.unwrap();
-        let all = reader.await.unwrap();
-        assert_eq!(
-            (&all[..4], &all[4..all.len() - 4], &all[all.len() - 4..]),
-            (&b"head"[..], &large[..], &b"tail"[..])
-        );
-    }
-
-    #[tokio::test]
     async fn one_poll_sends_only_so_much() {
         let (mut near, mut far) = pair().await;
         let reader = tokio::spawn(async move {
@@ -260,20 +195,22 @@ mod tests {
             far.read_to_end(&mut all).await.unwrap();
             all.len()
         });
-        let piece = vec![7; 64 << 10];
+        let pieces: Vec<u8> = (0..8 * GATHERED_MAX).map(|n| (n / 7) as u8).collect();
         let (mut polls, mut total) = (0, 0);
-        while total < 8 * DIRECT_PER_POLL_MAX {
+        while total < pieces.len() {
             // As a connection is served: written to until it is pending, then pushed.
             let written = poll_fn(|cx| {
                 let mut written = 0;
-                while let Poll::Ready(result) = Pin::new(&mut near).poll_write(cx, &piece) {
+                while let Some(piece) = pieces[total + written..].chunks(10_000).next()
+                    && let Poll::Ready(result) = Pin::new(&mut near).poll_write(cx, piece)
+                {
                     written += result.unwrap();
                 }
                 near.push(cx).map(|pushed| pushed.map(|()| written))
             })
             .await
             .unwrap();
-            assert!(written < DIRECT_PER_POLL_MAX + piece.len(), "{written}");
+            assert!(written < GATHERED_MAX + 10_000, "{written}");
             (polls, total) = (polls + 1, total + written);
             // The reader has to run as well, once the socket is full.
             tokio::task::yield_now().await;
@@ -284,24 +221,30 @@ mod tests {
         assert_eq!(reader.await.unwrap(), total);
     }
 
+    /// Writes until the socket takes no more; returns how much.
+    async fn fill(near: &mut DeferredIo<TcpStream>, piece: &[u8]) -> usize {
+        let mut written = 0;
+        poll_fn(|cx| {
+            loop {
+                while let Poll::Ready(result) = Pin::new(&mut *near).poll_write(cx, piece) {
+                    written += result.unwrap();
+                }
+                if near.push(cx).is_pending() {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+        written
+    }
+
     #[tokio::test]
     async fn a_slow_reader_stops_the_writer() {
         let (mut near, mut far) = pair().await;
         let piece = vec![7; 8 << 10];
         // Nobody reads: the socket fills up, then the buffer.
-        let written = poll_fn(|cx| {
-            let mut written = 0;
-            while let Poll::Ready(result) = Pin::new(&mut near).poll_write(cx, &piece) {
-                written += result.unwrap();
-            }
-            Poll::Ready(written)
-        })
-        .await;
-        let gathered = unsent(&near);
-        assert!(
-            gathered > GATHERED_MAX && gathered <= GATHERED_MAX + piece.len(),
-            "{gathered}"
-        );
+        let written = fill(&mut near, &piece).await;
+        assert!(unsent(&near) < GATHERED_MAX + piece.len());
         let reader = tokio::spawn(async move {
             let mut all = Vec::new();
             far.read_to_end(&mut all).await.unwrap();
@@ -311,5 +254,44 @@ mod tests {
         assert!(near.0.lock().bytes.capacity() <= KEPT_MAX);
         drop(near);
         assert_eq!(reader.await.unwrap(), written);
+    }
+
+    /// A socket that takes a little at every other attempt.
+    struct Slow(bool);
+
+    impl AsyncWrite for Slow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0 = !self.0;
+            match self.0 {
+                true => Poll::Ready(Ok(bytes.len().min(4000))),
+                false => Poll::Pending,
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_reader_who_never_catches_up_costs_no_more() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut near = DeferredIo::new(Slow(false));
+        let mut written = 0;
+        while written < 100 * GATHERED_MAX {
+            while let Poll::Ready(result) = Pin::new(&mut near).poll_write(&mut cx, &[7; 1000]) {
+                written += result.unwrap();
+            }
+            assert!(near.push(&mut cx).is_pending());
+            assert!(near.0.lock().bytes.capacity() <= 4 * GATHERED_MAX);
+        }
     }
 }

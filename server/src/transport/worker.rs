@@ -4,7 +4,6 @@ use super::{Limits, Service, io::DeferredIo, socket::Stream};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
-    service::TowerToHyperService,
 };
 use socket2::Socket;
 use std::{
@@ -38,7 +37,7 @@ const _: () = assert!(CONNECTION_WINDOW_BYTES / 2 > STREAM_WINDOW_BYTES * 36);
 const RESETS_MAX: usize = 4096;
 
 /// Polls of tasks before the sockets are looked at again: each may write
-/// `DIRECT_PER_POLL_MAX` of a long answer, while a short request waits.
+/// `GATHERED_MAX` of a long answer, while a short request waits.
 const POLLS_BEFORE_SOCKETS: u32 = 13;
 
 /// How nice the threads of long reads are: where all cores are busy, a list
@@ -188,8 +187,7 @@ async fn serve(
     stopping: &CancellationToken,
 ) {
     let io = DeferredIo::new(stream);
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(io.clone()), TowerToHyperService::new(service)));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io.clone()), service));
     let mut stop = pin!(stopping.cancelled());
     let mut told = false;
     let served = poll_fn(|cx| {
