@@ -250,13 +250,13 @@ fn a_thread_may_change_its_runtime() {
     let dir = tempfile::tempdir().unwrap();
     let node = nodes::runtime().block_on(leading(options(dir.path())));
     for revision in 2..5 {
-        let applied = nodes::runtime().block_on(node.propose(put("key", "value")));
+        let applied = nodes::runtime().block_on(async { node.propose(put("key", "value")).await });
         assert_eq!(applied.unwrap().revision, revision);
     }
     // What a runtime leaves behind when it ends is proposed all the same.
     let runtime = nodes::runtime();
-    let mut left = Box::pin(node.propose(put("key", "left behind")));
     let entered = runtime.enter();
+    let mut left = Box::pin(node.propose(put("key", "left behind")));
     let mut context = Context::from_waker(Waker::noop());
     assert!(left.as_mut().poll(&mut context).is_pending());
     drop(entered);
