@@ -72,8 +72,8 @@ commands() {
 # In the copy, but for the black-box suites.
 place() {
     local test
-    test=$(sed -nE 's/.* --test ([a-z_]+).*/\1/p' <<<"$1")
-    if compgen -G "$root/conformance/tests/${test:-none}*" >/dev/null; then echo "$root"; else echo "$work"; fi
+    test=$root/conformance/tests/$(sed -nE 's/.* --test ([a-z_]+).*/\1/p' <<<"$1")
+    if [[ -f $test.rs || -f $test/main.rs ]]; then echo "$root"; else echo "$work"; fi
 }
 
 # run LOG COMMAND

@@ -4,6 +4,7 @@
 //! `STERNPOST_ROUNDS` (default 8) rounds on one data directory; `STERNPOST_RESTART_MS`
 //! (default 20000) is what a restart may take at most, from exec to healthy.
 
+use sternpost_conformance::ledger::check;
 use sternpost_conformance::ledger::restarts::{Restarts, number};
 use sternpost_conformance::ledger::round::Rounds;
 use sternpost_conformance::target::{Kind, Plan, Target};
@@ -36,27 +37,18 @@ async fn kill_9_loses_nothing() {
             Err(log) => panic!("round {round}: does not restart:\n{log}"),
         };
         restarts.note(took, target.pid());
-        match run.check(&target).await {
-            Ok(seen) => {
-                println!("round {round}: restart {took:?}, {seen:?}");
-                hashes += seen.hashes;
-                expired += seen.found.expired;
-                unknown += seen.found.unknown_done;
-            }
-            Err(wrong) => panic!("round {round}:\n{}", wrong.join("\n")),
-        }
+        let checked = run.check(&target).await;
+        let seen = check::report(&format!("round {round}, restart {took:?}"), checked);
+        hashes += seen.hashes;
+        expired += seen.found.expired;
+        unknown += seen.found.unknown_done;
     }
-    match run.check_expiries(&target).await {
-        Ok(seen) => expired += seen.found.expired,
-        Err(wrong) => panic!("at the end:\n{}", wrong.join("\n")),
-    }
+    let seen = check::report("at the end", run.check_expiries(&target).await);
+    expired += seen.found.expired;
     // A crash of a server that nobody uses, so that there is a hash to compare.
     target.kill();
     target.restart();
-    match run.check(&target).await {
-        Ok(seen) => hashes += seen.hashes,
-        Err(wrong) => panic!("after the last crash:\n{}", wrong.join("\n")),
-    }
+    hashes += check::report("after the last crash", run.check(&target).await).hashes;
     println!(
         "{restarts}; {hashes} hashes, {expired} expiries, {unknown} unanswered operations that happened"
     );
@@ -74,9 +66,7 @@ async fn sigterm_under_load_loses_nothing_and_ends_as_the_reference_does() {
         run.load_and_crash(&mut target, async |target| ends.push(target.stop()))
             .await;
         target.restart();
-        if let Err(wrong) = run.check(&target).await {
-            panic!("{}:\n{}", target.name(), wrong.join("\n"));
-        }
+        check::report(target.name(), run.check(&target).await);
     }
     assert_eq!(ends[0], ends[1], "exit status or signal");
 }

@@ -74,13 +74,6 @@ fn size_in_etcd(id: u64, verb: &Verb) -> usize {
     header + 1 + encoded_len_varint(body as u64) + body
 }
 
-/// A command that is not proposed yet.
-enum Unproposed {
-    /// There is no leader.
-    Waits(Box<Command>),
-    Refused(ApiError),
-}
-
 /// Counts a proposal as pending, and as failed unless told otherwise: also
 /// when the client goes away and the future is dropped.
 struct Pending<'a> {
@@ -124,18 +117,21 @@ impl Member {
     pub fn propose(&self, verb: Verb) -> impl Future<Output = Result<Outcome, ApiError>> + use<'_> {
         let started = Instant::now();
         let deadline = started + self.config.request_timeout();
-        let mut pending = Pending::new(self);
-        let proposed = match self.command(verb) {
-            Ok(command) if self.leadership.has_leader() => Ok(self.node.propose(command)),
-            // Boxed, so that what is rare takes no room in every request.
-            Ok(command) => Err(Unproposed::Waits(Box::new(command))),
-            Err(error) => Err(Unproposed::Refused(error)),
-        };
+        // Refused, a command was no proposal.
+        let proposed = self.command(verb).map(|command| {
+            let pending = Pending::new(self);
+            let proposal = match self.leadership.has_leader() {
+                true => Ok(self.node.propose(command)),
+                // Boxed, so that what is rare takes no room in every request.
+                false => Err(Box::new(command)),
+            };
+            (pending, proposal)
+        });
         async move {
-            let proposal = match proposed {
+            let (mut pending, proposal) = proposed?;
+            let proposal = match proposal {
                 Ok(proposal) => proposal,
-                Err(Unproposed::Refused(error)) => return Err(error),
-                Err(Unproposed::Waits(command)) => {
+                Err(command) => {
                     let elected = Box::pin(self.leadership.wait_for_leader(deadline)).await;
                     // As in etcd, whose own deadline comes out here.
                     elected.map_err(|_| ApiError::ContextDeadlineExceeded)?;

@@ -31,13 +31,16 @@ pub struct Seen {
     pub revisions: usize,
 }
 
-/// Prints what a check has seen.
+/// Prints what a check has seen, and hands it on.
 ///
 /// # Panics
 /// With every broken promise that it has found.
-pub fn report(when: &str, checked: Result<Seen, Vec<String>>) {
+pub fn report(when: &str, checked: Result<Seen, Vec<String>>) -> Seen {
     match checked {
-        Ok(seen) => println!("{when}: {seen:?}"),
+        Ok(seen) => {
+            println!("{when}: {seen:?}");
+            seen
+        }
         Err(wrong) => panic!("{when}:\n{}", wrong.join("\n")),
     }
 }

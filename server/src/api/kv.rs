@@ -131,12 +131,11 @@ impl KvService {
         // etcd looks at the quota before it looks at the request.
         self.0.check_quota(cost).await?;
         validate::put(&request)?;
-        let answer = self.0.measured(
+        Ok(self.0.measured(
             RequestKind::Put,
             Instant::now(),
             self.put_checked(request, cost).await,
-        )?;
-        Ok(answer)
+        )?)
     }
 
     /// A deletion.
@@ -145,12 +144,11 @@ impl KvService {
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Status> {
         validate::delete_range(&request)?;
-        let answer = self.0.measured(
+        Ok(self.0.measured(
             RequestKind::DeleteRange,
             Instant::now(),
             self.delete_checked(request).await,
-        )?;
-        Ok(answer)
+        )?)
     }
 
     /// A transaction; the same for one that only reads.

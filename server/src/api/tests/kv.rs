@@ -165,6 +165,8 @@ async fn the_request_size_has_etcd_s_border() {
     bench.put("k", &"x".repeat(10_000 - 25 + 2)).await.unwrap();
     let larger = bench.put("k", &"x".repeat(10_000 - 25 + 3)).await;
     assert_refused(larger, ApiError::RequestTooLarge);
+    // As in etcd, it was never a proposal.
+    assert_eq!(bench.member.metrics.server.proposals_failed.get(), 0);
     bench.stop().await;
 }
 
