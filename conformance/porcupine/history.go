@@ -2,7 +2,6 @@ package main
 
 import (
 	"math"
-	"slices"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -72,7 +71,7 @@ const never = math.MaxInt64
 // for it. What left no trace changed nothing, and is left out. So everything that remains has
 // one revision, and the search stays small.
 func settled(recorded history) []porcupine.Operation {
-	made := deletionsMade(recorded)
+	made := makers(recorded)
 	var operations []porcupine.Operation
 	for number, one := range recorded.Operations {
 		if !one.Told.Known {
@@ -95,48 +94,6 @@ func settled(recorded history) []porcupine.Operation {
 		})
 	}
 	return operations
-}
-
-// deletionsMade finds the deletions behind ends of leases and deletes without an answer: by number
-// of the operation its revision.
-func deletionsMade(recorded history) map[int]int64 {
-	answered := make(map[int64]bool)
-	for _, one := range recorded.Operations {
-		if one.Told.Known && (one.Ask.Kind == "revoke" || (one.Ask.Kind == "write" && one.Told.Deleted > 0)) {
-			answered[one.Told.Revision] = true
-		}
-	}
-	made := make(map[int]int64)
-	for _, gone := range recorded.Deletions {
-		if answered[gone.Revision] {
-			continue
-		}
-		if number := maker(recorded, gone, made); number >= 0 {
-			made[number] = gone.Revision
-		}
-	}
-	return made
-}
-
-// maker is the end of the lease that held the keys, else the delete that was asked first: of two
-// that ask for the same it could have been any, and the first could have been at any time at
-// which another could. -1: nobody.
-func maker(recorded history, gone deletion, made map[int]int64) int {
-	found := -1
-	for number, one := range recorded.Operations {
-		if _, taken := made[number]; taken || one.Told.Known {
-			continue
-		}
-		if one.Ask.Kind == "revoke" && gone.Lease != 0 && one.Ask.Lease == gone.Lease {
-			return number
-		}
-		deletes := one.Ask.Kind == "write" && len(one.Ask.Puts) == 0
-		if deletes && slices.Equal(one.Ask.Deletes, gone.Keys) &&
-			(found < 0 || one.Call < recorded.Operations[found].Call) {
-			found = number
-		}
-	}
-	return found
 }
 
 // firstSeen is when somebody was first told of this revision or a later one: it had happened.

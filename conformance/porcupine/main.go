@@ -5,9 +5,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,6 +49,7 @@ func main() {
 	case porcupine.Ok:
 		return
 	case porcupine.Illegal:
+		fmt.Fprint(os.Stderr, stuck(info, settled(recorded)))
 		if err := porcupine.VisualizePath(model(), info, os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -53,6 +57,48 @@ func main() {
 	default:
 		os.Exit(2)
 	}
+}
+
+// shown is how many operations before and after the point where the search ends are printed.
+const shown = 6
+
+// stuck says where the longest order that was found ends, and what could not follow. The picture
+// shows all of it, but does not leave the machine.
+func stuck(info porcupine.LinearizationInfo, operations []porcupine.Operation) string {
+	var longest []int
+	for _, part := range info.PartialLinearizations() {
+		for _, order := range part {
+			if len(order) > len(longest) {
+				longest = order
+			}
+		}
+	}
+	placed := make(map[int]bool)
+	for _, number := range longest {
+		placed[number] = true
+	}
+	var rest []int
+	for number := range operations {
+		if !placed[number] {
+			rest = append(rest, number)
+		}
+	}
+	slices.SortFunc(rest, func(one, other int) int {
+		return cmp.Compare(operations[one].Call, operations[other].Call)
+	})
+	var text strings.Builder
+	line := func(what string, number int) {
+		one := operations[number]
+		fmt.Fprintf(&text, "%s client %d, %d-%d: %s\n", what, one.ClientId, one.Call, one.Return,
+			model().DescribeOperation(one.Input, one.Output))
+	}
+	for _, number := range longest[max(0, len(longest)-shown):] {
+		line("in order:", number)
+	}
+	for _, number := range rest[:min(shown, len(rest))] {
+		line("does not follow:", number)
+	}
+	return text.String()
 }
 
 func check(recorded history) (porcupine.CheckResult, porcupine.LinearizationInfo, int) {

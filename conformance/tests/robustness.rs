@@ -2,7 +2,8 @@
 //! everything that clients may believe is checked.
 //!
 //! `STERNPOST_ROBUSTNESS_SECS` (default 240): runs are begun until then. `STERNPOST_FAULTS`
-//! (default 5) in each. `STERNPOST_SEED` (default 1): the first run's. A red run names its seed.
+//! (default 5) in each, or their names: the same ones in every run. `STERNPOST_SEED` (default 1):
+//! the first run's. A red run says which of these make it again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +17,16 @@ use sternpost_conformance::robustness::run::{self, Course, MEMBERS, Seen};
 use sternpost_conformance::target::Kind;
 
 #[test]
+fn the_checker_knows_what_is_linearizable() {
+    linearizable::test();
+}
+
+#[test]
 fn whatever_happens_clients_may_believe_what_they_are_told() {
     let checker = linearizable::build();
     let begun = Instant::now();
     let limit = Duration::from_secs(number("STERNPOST_ROBUSTNESS_SECS", 240));
-    let count = usize::try_from(number("STERNPOST_FAULTS", 5)).expect("faults are few");
+    let wanted = Wanted::read();
     let first = number("STERNPOST_SEED", 1);
     let network = Network::run(1, 0, |_| ());
     if let Err(why) = &network {
@@ -33,9 +39,7 @@ fn whatever_happens_clients_may_believe_what_they_are_told() {
     while seed == first || begun.elapsed() < limit {
         let dir = tempfile::Builder::new().prefix("robustness-").tempdir();
         let dir = dir.expect("the temporary directory is writable");
-        // Runs share one sequence of faults, so that each kind comes as often as the others.
-        let skipped = usize::try_from(seed - first).expect("runs are few") * count;
-        let faults = run::draw(&kinds, skipped + count, first).split_off(skipped);
+        let faults = wanted.faults(&kinds, first, seed);
         let outcome = on_a_network(network.is_ok(), seed, |addresses| {
             let course = Course {
                 kind: Kind::Sternpost,
@@ -51,7 +55,8 @@ fn whatever_happens_clients_may_believe_what_they_are_told() {
         match outcome {
             Ok(seen) => report(seed, &faults, &seen),
             Err(wrong) => panic!(
-                "STERNPOST_SEED={seed} STERNPOST_FAULTS={count} {faults:?}, history kept in {}:\n{}",
+                "STERNPOST_SEED={seed} STERNPOST_FAULTS={}, history kept in {}:\n{}",
+                names(&faults),
                 dir.keep().display(),
                 wrong.join("\n")
             ),
@@ -66,6 +71,39 @@ fn whatever_happens_clients_may_believe_what_they_are_told() {
         seed - 1,
         run::counts(&all)
     );
+}
+
+/// Which faults runs have.
+enum Wanted {
+    Count(usize),
+    Named(Vec<Fault>),
+}
+
+impl Wanted {
+    fn read() -> Self {
+        match std::env::var("STERNPOST_FAULTS") {
+            Ok(names) if names.parse::<usize>().is_err() => Self::Named(fault::named(&names)),
+            _ => {
+                let count = number("STERNPOST_FAULTS", 5);
+                Self::Count(usize::try_from(count).expect("faults are few"))
+            }
+        }
+    }
+
+    /// Runs share one sequence of faults, so that each kind comes as often as the others.
+    fn faults(&self, kinds: &[Fault], first: u64, seed: u64) -> Vec<Fault> {
+        let count = match self {
+            Self::Count(count) => *count,
+            Self::Named(faults) => return faults.clone(),
+        };
+        let skipped = usize::try_from(seed - first).expect("runs are few") * count;
+        run::draw(kinds, skipped + count, first).split_off(skipped)
+    }
+}
+
+fn names(faults: &[Fault]) -> String {
+    let names: Vec<_> = faults.iter().map(|kind| format!("{kind:?}")).collect();
+    names.join(",")
 }
 
 fn on_a_network<T: Send>(

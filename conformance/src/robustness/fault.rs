@@ -98,6 +98,20 @@ pub fn kinds(network: bool) -> Vec<Fault> {
     PROCESSES.iter().chain(links).copied().collect()
 }
 
+/// Kinds by their names, separated by commas.
+///
+/// # Panics
+/// When there is no such kind.
+#[must_use]
+pub fn named(names: &str) -> Vec<Fault> {
+    let all = kinds(true);
+    let find = |name: &str| {
+        let found = all.iter().find(|kind| format!("{kind:?}") == name.trim());
+        *found.unwrap_or_else(|| panic!("no fault is named {name}, there are {all:?}"))
+    };
+    names.split(',').map(find).collect()
+}
+
 /// Lets it happen, waits, and undoes it.
 ///
 /// # Panics

@@ -12,14 +12,27 @@ use std::process::Command;
 /// Without Go, or when it does not build.
 #[must_use]
 pub fn build() -> PathBuf {
+    go(&["build", "-o", "bin/porcupine", "."]).join("bin/porcupine")
+}
+
+/// Tests the checker itself.
+///
+/// # Panics
+/// Without Go, or when a test of its fails.
+pub fn test() {
+    go(&["test", "./..."]);
+}
+
+/// Runs Go where the checker is, and says where that is.
+fn go(arguments: &[&str]) -> PathBuf {
     let dir = binaries::conformance_dir().join("porcupine");
-    let built = Command::new("go")
-        .args(["build", "-o", "bin/porcupine", "."])
+    let status = Command::new("go")
+        .args(arguments)
         .current_dir(&dir)
         .status()
         .expect("Go is installed: see `make deps`");
-    assert!(built.success(), "the checker does not build");
-    dir.join("bin").join("porcupine")
+    assert!(status.success(), "go {} has failed", arguments.join(" "));
+    dir
 }
 
 /// Checks the history; it and a picture of what is wrong are left in `dir`.
