@@ -36,7 +36,7 @@ use sternpost_storage::failpoint;
 
 /// The size of a segment: small, because one in use and one in spare are there
 /// always, and the state is flushed after 32 MiB of log at the latest.
-pub const SEGMENT_BYTES: u64 = 16 << 20;
+pub const SEGMENT_BYTES: u64 = 8 << 20;
 /// What a limited read returns at most, but for a single longer entry: one
 /// message to a peer.
 const LIMITED_BYTES_MAX: usize = 1 << 20;

@@ -271,7 +271,7 @@ impl Member {
     fn bytes_per_key(&self) -> u64 {
         let reads = self.node.reads();
         let keys = u64::try_from(reads.view().keys_total()).unwrap_or(0).max(1);
-        (reads.sizes().current_copy_bytes / keys).max(KEY_BYTES_MIN)
+        (reads.current_copy_bytes() / keys).max(KEY_BYTES_MIN)
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     live_views: Arc<AtomicU64>,
     /// `dbSize` as last measured.
     db_bytes: AtomicU64,
+    /// `cur` as last measured.
+    current_copy_bytes: AtomicU64,
 }
 
 impl Shared {
@@ -37,6 +39,7 @@ impl Shared {
             backend: ArcSwap::from_pointee(backend),
             live_views,
             db_bytes: AtomicU64::new(1),
+            current_copy_bytes: AtomicU64::new(0),
         };
         shared.measure();
         shared
@@ -72,7 +75,7 @@ impl Shared {
         self.db_bytes.load(Ordering::Relaxed)
     }
 
-    /// Measures all sizes, and keeps `dbSize` for [`ReadHandle::db_bytes`].
+    /// Measures all sizes, and keeps those that requests look at.
     pub(crate) fn measure(&self) -> Sizes {
         // Sizes are for people and the quota; an engine that can't tell them
         // will say what is wrong at the next read or write.
@@ -80,6 +83,8 @@ impl Shared {
         // Tools divide by it.
         let db_bytes = sizes.data_bytes.max(1);
         self.db_bytes.store(db_bytes, Ordering::Relaxed);
+        self.current_copy_bytes
+            .store(sizes.current_copy_bytes, Ordering::Relaxed);
         Sizes {
             db_bytes,
             db_in_use_bytes: sizes.data_in_use_bytes.clamp(1, db_bytes),
@@ -102,7 +107,7 @@ impl ReadHandle {
     }
 
     /// Sizes as Status and the metrics report them. Asks the engine each
-    /// time; for a look per request there is [`ReadHandle::db_bytes`].
+    /// time; for a look per request there are those that follow.
     pub fn sizes(&self) -> Sizes {
         self.shared.measure()
     }
@@ -111,6 +116,11 @@ impl ReadHandle {
     /// kilobytes (in a large store: the last 0.2 %) written, flush, or call of [`ReadHandle::sizes`].
     pub fn db_bytes(&self) -> u64 {
         self.shared.db_bytes()
+    }
+
+    /// [`Sizes::current_copy_bytes`] for a look per request, as old as [`ReadHandle::db_bytes`].
+    pub fn current_copy_bytes(&self) -> u64 {
+        self.shared.current_copy_bytes.load(Ordering::Relaxed)
     }
 }
 
