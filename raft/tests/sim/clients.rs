@@ -240,10 +240,10 @@ impl World {
         if let Known::Written(revision) = known {
             self.answers += 1;
             self.linearizable.written(at, floor, revision)?;
-            // Whoever was answered reads it on the same member at once.
-            let view = self.members[&member]
-                .node()
-                .map(|node| node.reads().view().revision());
+            // Whoever was answered reads it on the same member at once, if that is still one.
+            let member_is = self.members.get(&member);
+            let node = member_is.and_then(Member::node);
+            let view = node.map(|node| node.reads().view().revision());
             if view.is_some_and(|view| view < revision) {
                 return Err(format!(
                     "client {at} was answered revision {revision} by member {member}, which has not applied it"
