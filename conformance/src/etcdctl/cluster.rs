@@ -21,6 +21,7 @@ use crate::wait;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Instant;
+use sternpost_proto::etcdserverpb as pb;
 use tokio::runtime::Runtime;
 
 /// What stands in front of a line that is not for etcdctl.
@@ -80,9 +81,8 @@ impl<'a> Side<'a> {
             cluster_id: 0,
         };
         for nth in 0..side.cluster.size() {
-            let status = side.runtime.block_on(side.cluster.status(nth));
-            let header = status.expect("the member answers").header;
-            let header = header.expect("an answer has a header");
+            let status = side.runtime.block_on(side.settled(nth));
+            let header = status.header.expect("an answer has a header");
             side.cluster_id = header.cluster_id;
             let name = format!("{}.id", side.cluster.member(nth).name());
             side.ids.insert(name, format!("{:x}", header.member_id));
@@ -206,6 +206,18 @@ impl<'a> Side<'a> {
             _ => panic!("{verb} is nothing a script can do"),
         }
         Output::default()
+    }
+
+    /// The status of a founding member once it knows what its storage is: one of the reference
+    /// looks for that every few seconds.
+    async fn settled(&self, nth: usize) -> pb::StatusResponse {
+        wait::until_async("a member's storage version", START_LIMIT, || async {
+            let status = self.cluster.status(nth).await?;
+            let (minor, _) = status.version.rsplit_once('.')?;
+            let settled = status.storage_version == format!("{minor}.0");
+            settled.then_some(status)
+        })
+        .await
     }
 
     async fn wait_caught_up(&self, nth: usize) {
