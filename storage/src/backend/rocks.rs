@@ -5,7 +5,7 @@
 
 use super::{
     Backend, EngineSizes, Read, Scan, WriteBatch,
-    rocks_fault::{check_current, fault, fault_at_open},
+    rocks_fault::{check_current, fault, fault_in},
     rocks_options,
 };
 use crate::{error::Fault, options::StorageOptions, schema::Family};
@@ -49,7 +49,7 @@ impl Rocks {
         let db_options = rocks_options::database(&cache);
         let families = rocks_options::families(options, &cache);
         let db = DB::open_cf_descriptors(&db_options, &options.path, families)
-            .map_err(|error| fault_at_open(&options.path, error))?;
+            .map_err(|error| fault_in(&options.path, error))?;
         Ok(Self::over(db))
     }
 
@@ -60,7 +60,7 @@ impl Rocks {
         let db_options = rocks_options::database(&cache);
         let families = rocks_options::families(options, &cache);
         let db = DB::open_cf_descriptors_read_only(&db_options, &options.path, families, false)
-            .map_err(|error| fault_at_open(&options.path, error))?;
+            .map_err(|error| fault_in(&options.path, error))?;
         Ok(Self::over(db))
     }
 
@@ -84,6 +84,11 @@ impl Database {
         self.db
             .cf_handle(family.name())
             .expect("every family was opened")
+    }
+
+    /// What a write or flush failed on: it may say what happened in the background.
+    fn fault(&self, error: rocksdb::Error) -> Fault {
+        fault_in(self.db.path(), error)
     }
 
     fn get(
@@ -180,7 +185,7 @@ impl Backend for Rocks {
         self.database
             .db
             .write_opt(rocks_batch, &self.database.write_options)
-            .map_err(fault)?;
+            .map_err(|error| self.database.fault(error))?;
         let bytes = batch.bytes() + batch.len() * MEMTABLE_ROW_BYTES;
         self.database
             .unflushed_bytes
@@ -197,7 +202,7 @@ impl Backend for Rocks {
         self.database
             .db
             .flush_cfs_opt(&families, &options)
-            .map_err(fault)?;
+            .map_err(|error| self.database.fault(error))?;
         // What was written meanwhile may be flushed or not. Two flushes at
         // once may take the same bytes off, so it must not go below nothing.
         let less = |bytes: u64| Some(bytes.saturating_sub(before));

@@ -35,14 +35,18 @@ fn of_text(mut text: String) -> Fault {
     Fault::Backend(text)
 }
 
-/// The same while the store in this directory is opened.
-pub(super) fn fault_at_open(store: &Path, error: rocksdb::Error) -> Fault {
-    let mut text = error.into_string();
+/// The same for the store in this directory, which is named where the text names no file in it:
+/// at the start, and when RocksDB says "a directory".
+pub(super) fn fault_in(store: &Path, error: rocksdb::Error) -> Fault {
+    of_text(placed(store, error.into_string()))
+}
+
+fn placed(store: &Path, text: String) -> String {
     let place = store.display().to_string();
-    if !text.contains(&place) {
-        text = format!("{}, in {place}", text.trim_end_matches(['.', ' ']));
+    if text.contains(&place) {
+        return text;
     }
-    of_text(text)
+    format!("{}, in {place}", text.trim_end_matches(['.', ' ']))
 }
 
 /// Without the file that names its list of files RocksDB would take a store for a new one.
@@ -81,6 +85,17 @@ mod tests {
         let expected =
             "checksum mismatch, in /d/MANIFEST-000116 or in one of the files that it lists. Put";
         assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn the_store_is_named_where_no_file_in_it_is() {
+        let placed = |text: &str| placed(Path::new("/d"), text.to_owned());
+        assert_eq!(
+            placed("IO error: While fsync: a directory: Input/output error"),
+            "IO error: While fsync: a directory: Input/output error, in /d"
+        );
+        let named = "IO error: While fdatasync: /d/000011.sst: Input/output error";
+        assert_eq!(placed(named), named);
     }
 
     #[test]
