@@ -43,13 +43,13 @@ func main() {
 		os.Exit(3)
 	}
 	begun := time.Now()
-	result, info, size := check(recorded)
-	fmt.Printf("%s: %d operations, %s\n", result, size, time.Since(begun).Round(time.Millisecond))
+	result, info, operations := check(recorded)
+	fmt.Printf("%s: %d operations, %s\n", result, len(operations), time.Since(begun).Round(time.Millisecond))
 	switch result {
 	case porcupine.Ok:
 		return
 	case porcupine.Illegal:
-		fmt.Fprint(os.Stderr, stuck(info, settled(recorded)))
+		fmt.Fprint(os.Stderr, stuck(info, operations))
 		if err := porcupine.VisualizePath(model(), info, os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -101,8 +101,9 @@ func stuck(info porcupine.LinearizationInfo, operations []porcupine.Operation) s
 	return text.String()
 }
 
-func check(recorded history) (porcupine.CheckResult, porcupine.LinearizationInfo, int) {
+// check also returns the operations that it has judged.
+func check(recorded history) (porcupine.CheckResult, porcupine.LinearizationInfo, []porcupine.Operation) {
 	operations := settled(recorded)
 	result, info := porcupine.CheckOperationsVerbose(model(), operations, limit)
-	return result, info, len(operations)
+	return result, info, operations
 }

@@ -77,8 +77,8 @@ func TestWhatIsLinearizable(t *testing.T) {
 func TestWhereAnOrderEnds(t *testing.T) {
 	a := row{Key: "k", Value: "a", Modified: 2}
 	recorded := history{Operations: []operation{write(1, 2, "a", 2), write(3, 4, "b", 3), read(5, 6, 2, a)}}
-	_, info, _ := check(recorded)
-	text := stuck(info, settled(recorded))
+	_, info, operations := check(recorded)
+	text := stuck(info, operations)
 	want := []string{"in order: client 0, 1-2: write put k=a", "in order: client 0, 3-4: write put k=b",
 		"does not follow: client 0, 5-6: read k"}
 	for number, line := range strings.Split(strings.TrimSpace(text), "\n") {
