@@ -14,6 +14,7 @@ mod lease;
 mod logging;
 mod member;
 mod metrics;
+mod pace;
 mod peer;
 mod propose;
 mod read;

@@ -59,6 +59,11 @@ impl ReadPool {
         }
     }
 
+    /// Whether all threads are taken.
+    pub fn is_crowded(&self) -> bool {
+        self.threads.available_permits() == 0
+    }
+
     /// Runs a long read of about so many bytes on the pool. One that alone
     /// exceeds the budget gets all of it.
     pub async fn run<T: Send + 'static>(

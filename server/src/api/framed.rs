@@ -5,6 +5,7 @@ use crate::{
     api::status::ApiError,
     layers::{PREFIX_LEN, prefix},
     member::Member,
+    pace::Pace,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -26,7 +27,8 @@ pub fn range(
         ..Default::default()
     };
     let mut answer = WireAnswer::new(PREFIX_LEN, &front);
-    view.range_onto(request, &mut answer)?;
+    let mut pace = Pace::new(member);
+    view.range_onto(request, &mut answer, &mut || pace.rest_if_crowded())?;
     Ok(framed(answer))
 }
 
@@ -42,7 +44,8 @@ pub fn read_txn(
         ..Default::default()
     };
     let mut answer = WireAnswer::new(PREFIX_LEN, &front);
-    let ranges = view.read_txn_onto(request, &mut answer)?;
+    let mut pace = Pace::new(member);
+    let ranges = view.read_txn_onto(request, &mut answer, &mut || pace.rest_if_crowded())?;
     let (pieces, bytes) = framed(answer);
     Ok(((pieces, ranges), bytes))
 }

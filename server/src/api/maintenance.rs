@@ -4,6 +4,7 @@ use super::status::{self, ApiError};
 use crate::{
     member::{CLUSTER_VERSION, ETCD_VERSION, Member},
     metrics::RequestKind,
+    pace::Pace,
 };
 use futures_util::stream;
 use std::{sync::Arc, time::Instant};
@@ -20,33 +21,6 @@ use tonic::{Request, Response, Status};
 
 /// Rows hashed in one step: about a millisecond.
 const HASH_STEP_ROWS: usize = 1024;
-
-/// Keeps long work off the way of the traffic: while entries are applied, it
-/// rests as long as it works.
-struct Pace {
-    member: Arc<Member>,
-    applied: u64,
-    step: Instant,
-}
-
-impl Pace {
-    fn new(member: &Arc<Member>) -> Self {
-        Self {
-            applied: member.node.status().applied_index,
-            member: member.clone(),
-            step: Instant::now(),
-        }
-    }
-
-    /// Ends a step. Blocks.
-    fn rest(&mut self) {
-        let applied = self.member.node.status().applied_index;
-        if std::mem::replace(&mut self.applied, applied) != applied {
-            std::thread::sleep(self.step.elapsed());
-        }
-        self.step = Instant::now();
-    }
-}
 
 /// The service.
 pub struct MaintenanceService(pub Arc<Member>);
@@ -254,8 +228,9 @@ impl MaintenanceService {
     async fn hash_measured(&self) -> Result<pb::HashResponse, ApiError> {
         let started = Instant::now();
         let reads = self.0.node.reads().clone();
-        let mut pace = Pace::new(&self.0);
+        let member = self.0.clone();
         let hashed = move || -> Result<_, ApiError> {
+            let mut pace = Pace::new(&member);
             let view = reads.view();
             let hash = view.hash_all(HASH_STEP_ROWS, &mut || pace.rest())?;
             Ok((hash, view.revision()))
@@ -275,8 +250,9 @@ impl MaintenanceService {
     async fn hash_kv_measured(&self, revision: i64) -> Result<pb::HashKvResponse, ApiError> {
         let started = Instant::now();
         let reads = self.0.node.reads().clone();
-        let mut pace = Pace::new(&self.0);
+        let member = self.0.clone();
         let hashed = move || -> Result<HashKv, ReadError> {
+            let mut pace = Pace::new(&member);
             let mut task = reads.view().hash_kv(revision)?;
             loop {
                 if let Some(hash) = task.step(HASH_STEP_ROWS)? {

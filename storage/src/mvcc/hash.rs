@@ -4,7 +4,8 @@
 //! revision C that are not the newest version of a key that lives at the
 //! *hashed* revision R, unless nothing lives there; then it skips none. It
 //! never hashes a deletion at C. Ours has to leave out in addition what a
-//! finished scrub would have deleted. So two walks over `log`:
+//! finished scrub would have deleted. So two walks over `log`, or only the
+//! second when nothing was compacted:
 //!
 //! 1. (C, R]: which rows at or below C these events superseded, and by how
 //!    much they changed the number of live keys; then what is left to scrub.
@@ -90,10 +91,17 @@ impl Hasher {
     /// Before the first row.
     pub(crate) fn new(scope: HashScope) -> Self {
         let sum = crc32c::crc32c(b"key");
+        // Nothing at or below C: the first two walks would find nothing.
+        let (walk, next) = if scope.compact_revision > 0 {
+            let after = Revision::new(scope.compact_revision + 1, 0);
+            (Walk::Window, after)
+        } else {
+            (Walk::Rows, Revision::default())
+        };
         Self {
             scope,
-            walk: Walk::Window,
-            next: Revision::new(scope.compact_revision + 1, 0),
+            walk,
+            next,
             superseded: Drain::default(),
             scrubbable: Drain::default(),
             live_change: 0,

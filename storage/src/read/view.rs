@@ -125,12 +125,15 @@ impl ReadView {
     }
 
     /// The same, encoded: its fields but the header are appended to `answer`.
+    /// `rest` is called each time a piece of a long one is full.
     pub fn range_onto(
         &self,
         request: &pb::RangeRequest,
         answer: &mut WireAnswer,
+        rest: &mut dyn FnMut(),
     ) -> Result<(), ReadError> {
-        let found = self.source().range_into(request, answer)?;
+        let mut resting = wire::Resting::new(answer, rest);
+        let found = self.source().range_into(request, &mut resting)?;
         answer.put_message(&wire::tail(found));
         Ok(())
     }
@@ -146,10 +149,12 @@ impl ReadView {
 
     /// The same for one without nested transactions, encoded: its fields but
     /// the header are appended to `answer`. Says how many ranges there are.
+    /// `rest` is called as in [`Self::range_onto`].
     pub fn read_txn_onto(
         &self,
         request: &pb::TxnRequest,
         answer: &mut WireAnswer,
+        rest: &mut dyn FnMut(),
     ) -> Result<usize, ReadError> {
         let source = self.source();
         let mut path = Path::decide(&source, request)?;
@@ -173,7 +178,7 @@ impl ReadView {
                     ..Default::default()
                 },
             );
-            self.range_onto(range, &mut inner)?;
+            self.range_onto(range, &mut inner, rest)?;
             answer.put_operation(inner);
         }
         Ok(operations.len())

@@ -20,6 +20,8 @@ use sternpost_proto::etcdserverpb as pb;
 const FIRST_PIECE_BYTES: usize = 1 << 10;
 /// Pieces grow to this. Larger ones cost memory, smaller ones time.
 const PIECE_BYTES_MAX: usize = 256 << 10;
+/// Up to this much is made without a rest.
+const LONG_BYTES: usize = 1 << 20;
 /// An answer inside another is copied up to this, and taken over above.
 const COPIED_BYTES_MAX: usize = 4 << 10;
 
@@ -130,6 +132,29 @@ impl Sink for WireAnswer {
         }
         put_bytes(room, 5, version.value);
         put_number(room, 6, header.lease);
+    }
+}
+
+/// An answer whose maker may rest between its pieces.
+pub(crate) struct Resting<'a> {
+    answer: &'a mut WireAnswer,
+    rest: &'a mut dyn FnMut(),
+}
+
+impl<'a> Resting<'a> {
+    pub(crate) fn new(answer: &'a mut WireAnswer, rest: &'a mut dyn FnMut()) -> Self {
+        Self { answer, rest }
+    }
+}
+
+impl Sink for Resting<'_> {
+    fn push(&mut self, version: Version<'_>) {
+        let pieces = self.answer.pieces.len();
+        self.answer.push(version);
+        let is_long = self.answer.closed_bytes >= LONG_BYTES;
+        if is_long && self.answer.pieces.len() > pieces {
+            (self.rest)();
+        }
     }
 }
 

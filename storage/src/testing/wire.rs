@@ -17,7 +17,7 @@ pub(super) fn check_range(
     request: &pb::RangeRequest,
     answered: &Result<pb::RangeResponse, Rejection>,
 ) {
-    let encoded = encoded(|wire| view.range_onto(request, wire));
+    let encoded = encoded(|wire| view.range_onto(request, wire, &mut || ()));
     assert_eq!(&encoded, answered, "an encoded range is another one");
 }
 
@@ -29,7 +29,7 @@ pub(super) fn check_read_txn(
 ) {
     let is_range = |op: &pb::RequestOp| matches!(op.request, Some(Request::RequestRange(_)));
     if request.success.iter().chain(&request.failure).all(is_range) {
-        let encoded = encoded(|wire| view.read_txn_onto(request, wire).map(|_| ()));
+        let encoded = encoded(|wire| view.read_txn_onto(request, wire, &mut || ()).map(|_| ()));
         assert_eq!(&encoded, answered, "an encoded transaction is another one");
     }
 }

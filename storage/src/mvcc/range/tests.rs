@@ -384,7 +384,10 @@ fn an_encoded_answer_of_many_pieces_is_the_same() {
             ..Default::default()
         };
         let mut wire = WireAnswer::new(5, &header);
-        store.view().range_onto(&request, &mut wire).unwrap();
+        store
+            .view()
+            .range_onto(&request, &mut wire, &mut || ())
+            .unwrap();
         let bytes = wire.bytes();
         let pieces = wire.into_pieces(|first| first[..5].copy_from_slice(b"12345"));
         assert!(limit != 0 || pieces.len() > 3, "{}", pieces.len());

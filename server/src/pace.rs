@@ -1,0 +1,61 @@
+//! Rests for long work beside traffic: where every core is busy, a write to
+//! the log waits ten times as long for the disk (docs/benchmarks.md).
+
+use crate::member::Member;
+use std::time::{Duration, Instant};
+
+/// How long traffic counts as going on after an entry was applied.
+const TRAFFIC: Duration = Duration::from_millis(100);
+
+/// Rests for each step of work that nobody waits for, while traffic goes on.
+const RESTS: u32 = 2;
+/// The same of work that somebody waits for.
+const RESTS_AWAITED: u32 = 1;
+
+/// The pace of one piece of long work, which calls `rest` between its steps.
+pub struct Pace<'a> {
+    member: &'a Member,
+    applied: Option<u64>,
+    /// When an entry was last seen to have been applied.
+    traffic: Option<Instant>,
+    step: Instant,
+}
+
+impl<'a> Pace<'a> {
+    /// The work begins.
+    pub fn new(member: &'a Member) -> Self {
+        Self {
+            member,
+            applied: None,
+            traffic: None,
+            step: Instant::now(),
+        }
+    }
+
+    /// Ends a step; blocks for twice its time while entries are applied.
+    pub fn rest(&mut self) {
+        self.rest_for(RESTS);
+    }
+
+    /// The same for work that somebody waits for: it rests half as long, and only while all threads
+    /// of the pool are taken, as the cores are then.
+    pub fn rest_if_crowded(&mut self) {
+        if self.member.pool.is_crowded() {
+            self.rest_for(RESTS_AWAITED);
+        } else {
+            self.step = Instant::now();
+        }
+    }
+
+    fn rest_for(&mut self, steps: u32) {
+        let applied = self.member.node.status().applied_index;
+        let last = self.applied.replace(applied);
+        if last.is_some_and(|last| last != applied) {
+            self.traffic = Some(Instant::now());
+        }
+        if self.traffic.is_some_and(|at| at.elapsed() < TRAFFIC) {
+            std::thread::sleep(self.step.elapsed() * steps);
+        }
+        self.step = Instant::now();
+    }
+}
