@@ -1,6 +1,6 @@
 //! The apply thread: applies chunks, and between them removes rows that
-//! compaction made dead. A few puts of a sole voter are applied by whoever
-//! brings them, while the thread has nothing to do.
+//! compaction made dead. A few puts are applied by whoever brings them, while
+//! the thread has nothing to do and the engine makes nobody wait.
 //!
 //! Order for each chunk: written and its view published by the store, then
 //! the feed, then the positions that reads wait for, then the answers. So
@@ -52,6 +52,8 @@ const CHUNKS_BEFORE_SCRUB: Duration = Duration::from_millis(4);
 /// Puts that may be applied on the caller's thread: a wake there and one back
 /// cost more than so few.
 const PUTS_HERE_MAX: usize = 4;
+/// The same of their bytes: what is copied within some ten microseconds.
+const BYTES_HERE_MAX: usize = 64 << 10;
 
 /// Published views that may be remembered before those that nobody holds any
 /// more are dropped out of order, behind one that is held for long.
@@ -96,19 +98,19 @@ pub(crate) struct JobSender {
 }
 
 impl JobSender {
-    /// Applies a chunk on this thread if that is sure to be short and nothing
-    /// else is under way: `None` if it must be sent, otherwise whether it went
-    /// well. Not where peers wait for this thread.
+    /// Applies a chunk on this thread, where peers may wait, if that is sure
+    /// to be short and nothing else is under way: `None` if it must be sent,
+    /// otherwise whether it went well.
     pub(crate) fn apply_here(&self, entries: &[Entry], bytes: usize) -> Option<bool> {
-        if entries.len() > PUTS_HERE_MAX || !entries.iter().all(is_put) {
+        let is_small = entries.len() <= PUTS_HERE_MAX && bytes <= BYTES_HERE_MAX;
+        if !is_small || !entries.iter().all(is_put) {
             return None;
         }
         let mut worker = self.worker.try_lock()?;
-        let flow = &worker.flow;
-        if !flow.is_sole_leader() || flow.is_stalled() || flow.has_failed() {
+        if worker.flow.has_failed() {
             return None;
         }
-        Some(worker.apply(entries, bytes))
+        worker.run(entries, bytes, StateMachine::try_apply_batch)
     }
 
     /// Sends a chunk without waiting.
@@ -225,25 +227,38 @@ impl ApplyWorker {
     /// Applies a chunk and tells everyone; false after a fault, here or
     /// elsewhere: nothing is acknowledged then.
     fn apply(&mut self, entries: &[Entry], bytes: usize) -> bool {
+        let done = self.run(entries, bytes, |machine, stored| {
+            machine.apply_batch(stored).map(Some)
+        });
+        done.unwrap_or(false)
+    }
+
+    /// The same by `apply`; `None` if it left the chunk for another time.
+    fn run(
+        &mut self,
+        entries: &[Entry],
+        bytes: usize,
+        apply: impl FnOnce(&mut StateMachine, &[StoredEntry]) -> Result<Option<AppliedBatch>, Fault>,
+    ) -> Option<bool> {
         let started = Instant::now();
         let stored: Result<Vec<_>, _> = entries.iter().map(stored_entry).collect();
-        let applied = stored.and_then(|stored| Ok((self.machine.apply_batch(&stored)?, stored)));
+        let applied = stored.and_then(|stored| Ok((apply(&mut self.machine, &stored)?, stored)));
         let (batch, stored) = match applied {
-            Ok(applied) => applied,
+            Ok((batch, stored)) => (batch?, stored),
             Err(fault) => {
                 self.faults.raise(&fault.to_string());
-                return false;
+                return Some(false);
             }
         };
         if self.flow.has_failed() {
-            return false;
+            return Some(false);
         }
         self.announce(&stored, &batch);
         failpoint!("applyBeforeAnswer");
         self.answer(entries, batch.outcomes);
         self.faults.chunk_applied(entries.len(), started.elapsed());
         self.nudge.applied(entries.len() as u64, bytes as u64);
-        true
+        Some(true)
     }
 
     /// Feed first, then positions: a read that waited for a position finds

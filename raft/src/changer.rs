@@ -149,8 +149,8 @@ impl Changer {
         let only_if_last = [Precondition::LastMembershipLogId {
             last_membership_log_id: *last.log_id(),
         }];
-        let grows = next.voter_ids().nth(1).is_some();
-        let company = grows.then(|| Company::expect(&self.flow, &self.log));
+        let has_others = next.nodes().nth(1).is_some();
+        let company = has_others.then(|| Company::expect(&self.flow, &self.log));
         let written = if let MembershipChange::Update { id, .. } = change {
             let node = next.get_node(id).cloned().unwrap_or_default();
             let nodes = ChangeMembers::SetNodes(BTreeMap::from([(*id, node)]));
@@ -198,7 +198,7 @@ impl Changer {
     }
 }
 
-/// Another voter is about to exist: what only a sole voter may do has ended
+/// Another member is about to exist: what only a sole one may do has ended
 /// before, and stays ended until this is settled.
 struct Company<'a>(&'a Flow);
 

@@ -122,8 +122,9 @@ impl Flow {
         self.term.store(term, Ordering::Relaxed);
     }
 
-    /// This member is the only voter, leads, and has applied its term's first
-    /// entry: nobody else can have acknowledged anything that is not applied here.
+    /// There is no other member, learners included, and this one leads and has
+    /// applied its term's first entry and the membership that says so: nobody
+    /// else can have acknowledged anything that is not applied here.
     pub(crate) fn is_sole_leader(&self) -> bool {
         self.sole_leader.load(Ordering::Acquire)
     }
@@ -138,7 +139,7 @@ impl Flow {
     }
 
     /// Ends what a sole leader may do, until as often as this is called
-    /// [`Flow::allow_sole`] is: before another voter can take part.
+    /// [`Flow::allow_sole`] is: before another member can take part.
     pub(crate) fn hold_off_sole(&self, also: impl FnOnce(bool)) {
         let mut shared = self.shared.lock();
         *shared += 1;

@@ -146,10 +146,27 @@ impl LogStore {
         self.wal.durable()
     }
 
-    /// Whether this member is the only voter. It has no effect on what is in
+    /// Whether this member is the only one. It has no effect on what is in
     /// the log or when it is durable, only on which thread writes small appends.
     pub fn set_alone(&self, alone: bool) {
         self.wal.set_alone(alone);
+    }
+
+    /// Whether another member leads. It has the same effect as above.
+    pub fn set_follows(&self, follows: bool) {
+        self.wal.set_follows(follows);
+    }
+
+    /// Writes what a leader with followers appends, if it is small, on the thread
+    /// it is appended on. Until it is dropped.
+    pub async fn take_turns(&self) {
+        self.wal.take_turns().await;
+    }
+
+    /// Whether the disk counts as quick from now on, whatever it does.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn set_quick(&self, quick: bool) {
+        self.wal.set_quick(quick);
     }
 
     /// About how many bytes the log holds from `index` on.

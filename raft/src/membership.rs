@@ -55,6 +55,11 @@ pub(crate) fn is_sole_voter(membership: &StoredMembership, member: u64) -> bool 
     voters.next() == Some(member) && voters.next().is_none()
 }
 
+/// Whether there is nobody else, learners included.
+pub(crate) fn is_only_member(membership: &StoredMembership, member: u64) -> bool {
+    is_sole_voter(membership, member) && membership.nodes().nth(1).is_none()
+}
+
 /// Whether `member` belongs to the cluster without a vote until it is promoted.
 pub(crate) fn is_learner(membership: &StoredMembership, member: u64) -> bool {
     let membership = membership.membership();

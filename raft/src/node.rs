@@ -148,7 +148,7 @@ impl RaftNode {
         if !self.inner.flow.is_running() {
             return Err(ReadIndexError::Stopped);
         }
-        // Whatever a sole voter has acknowledged, it has applied.
+        // Whatever a sole member has acknowledged, it has applied.
         if self.inner.flow.is_sole_leader() {
             return Ok(());
         }
@@ -166,7 +166,7 @@ impl RaftNode {
         self.inner.lead().confirm().await
     }
 
-    /// Whether this member leads as the only voter: nobody else can have
+    /// Whether this member leads, and is the only one: nobody else can have
     /// acknowledged anything that is not applied here.
     pub fn is_alone(&self) -> bool {
         self.inner.flow.is_sole_leader()

@@ -165,6 +165,7 @@ pub(crate) async fn run(
         stop: stop.clone(),
     };
     let mut tasks = JoinSet::new();
+    tasks.spawn(take_turns(setup.log.clone(), stop.clone()));
     tasks.spawn(
         Changer {
             member,
@@ -293,6 +294,14 @@ async fn begin(raft: &Raft, member: u64, bootstrap: &Bootstrap) -> Result<(), Op
             .map_err(|error| refused(&error))?;
     }
     Ok(())
+}
+
+/// Writes small appends to the log on this thread.
+async fn take_turns(log: LogStore, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = stopped(&mut stop) => {}
+        () = log.take_turns() => {}
+    }
 }
 
 /// Tells openraft what has been flushed, then which entries may go.

@@ -5,7 +5,7 @@ use crate::{
     flow::{FaultLine, Flow},
     heard::Heard,
     log_store::LogStore,
-    membership::{is_learner, is_sole_voter},
+    membership::{is_learner, is_only_member, is_sole_voter},
     node::Leadership,
     runtime::stopped,
     state_machine::Raft,
@@ -84,7 +84,8 @@ impl Follow {
         self.flow.set_sole_leader(false, |_| {});
     }
 
-    /// Publishes where this member stands; whether it is about to lead.
+    /// Publishes where this member stands; whether it is about to lead, or to
+    /// be alone.
     fn look(&self, data: &DataMetrics, server: &ServerMetrics) -> bool {
         let (standing, is_coming) = self.standing(data, server);
         self.standing
@@ -112,20 +113,26 @@ impl Follow {
         let sole = is_sole_voter(&server.membership_config, self.member)
             && is_sole_voter(&server.committed_membership_config, self.member);
         let acked = data.last_quorum_acked.as_ref();
-        if let Some(acked) = acked.filter(|_| !sole) {
+        let is_leader = server.state == ServerState::Leader;
+        if sole && is_leader {
+            self.flow.set_confirmed(now_us());
+        } else if let Some(acked) = acked {
             let ago = u64::try_from(acked.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.flow.set_confirmed(now_us().saturating_sub(ago));
         }
         let confirmed = sole || acked.is_some_and(|acked| acked.elapsed() < self.lost_after);
-        let is_leader = server.state == ServerState::Leader;
         let applied_own = data
             .last_applied
             .as_ref()
             .is_some_and(|applied| applied.committed_leader_id().term == term);
         let leads = is_leader && confirmed && applied_own;
-        if self.flow.is_sole_leader() != (sole && leads) {
+        let only = is_only_member(&server.membership_config, self.member)
+            && is_only_member(&server.committed_membership_config, self.member);
+        // Others may have answered what was committed while they took part.
+        let alone = only && leads && data.last_applied >= *server.membership_config.log_id();
+        if self.flow.is_sole_leader() != alone {
             self.flow
-                .set_sole_leader(sole && leads, |alone| self.log.set_alone(alone));
+                .set_sole_leader(alone, |alone| self.log.set_alone(alone));
         }
         let leader = server.current_leader.filter(|leader| {
             if *leader == self.member {
@@ -134,8 +141,11 @@ impl Follow {
                 self.heard.lately()
             }
         });
-        self.flow
-            .set_follows(leader.is_some_and(|leader| leader != self.member));
+        let follows = leader.is_some_and(|leader| leader != self.member);
+        if self.flow.follows() != follows {
+            self.flow.set_follows(follows);
+            self.log.set_follows(follows);
+        }
         let standing = Standing {
             leadership: Leadership {
                 term,
@@ -144,7 +154,8 @@ impl Follow {
             },
             is_learner: is_learner(&server.membership_config, self.member),
         };
-        (standing, is_leader && !leads)
+        let is_coming = is_leader && (!leads || only && !alone);
+        (standing, is_coming)
     }
 
     fn ended(self) {

@@ -272,31 +272,77 @@ impl Observer for Threads {
     }
 }
 
+/// A log, and which threads have synced it.
+async fn watched_log() -> (LogStore, impl Fn() -> bool + Clone + Send + 'static) {
+    let threads = Arc::new(Threads::default());
+    let files = Arc::new(Forgetful::default());
+    let (mut log, _) =
+        LogStore::open_in(files, &options("memory".as_ref()), threads.clone()).unwrap();
+    let synced_here = move || threads.0.lock().contains(&std::thread::current().id());
+    let done = append(&mut log, [entry(1, 0, 1)]).await;
+    done.await.unwrap().unwrap();
+    assert!(!synced_here());
+    (log, synced_here)
+}
+
 #[test]
-fn a_sole_voter_syncs_small_appends_without_the_writer_thread() {
+fn a_sole_member_and_a_follower_sync_small_appends_without_the_writer_thread() {
     run(async {
-        let threads = Arc::new(Threads::default());
-        let files = Arc::new(Forgetful::default());
-        let (mut log, _) =
-            LogStore::open_in(files, &options("memory".as_ref()), threads.clone()).unwrap();
-        let synced_here = || threads.0.lock().contains(&std::thread::current().id());
-        append(&mut log, [entry(1, 0, 1)])
-            .await
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(!synced_here());
-        log.set_alone(true);
-        // The thread has its turn as well while it prepares a segment.
-        for index in 1..1000 {
-            let done = append(&mut log, [entry(1, index, 1)]).await;
-            if synced_here() {
-                assert_eq!(log.durable().index(), Some(index));
-                return;
+        let roles: [fn(&LogStore); 2] = [|log| log.set_alone(true), |log| log.set_follows(true)];
+        for role in roles {
+            let (mut log, synced_here) = watched_log().await;
+            role(&log);
+            // The thread has its turn as well while it prepares a segment.
+            let mut indexes = 1..1000;
+            while !synced_here() {
+                let index = indexes.next().expect("not always left to the thread");
+                let done = append(&mut log, [entry(1, index, 1)]).await;
+                if synced_here() {
+                    assert_eq!(log.durable().index(), Some(index));
+                }
+                done.await.unwrap().unwrap();
             }
+        }
+    });
+}
+
+#[test]
+fn a_leader_s_small_appends_are_synced_after_what_is_ready_to_run() {
+    run(async {
+        let (mut log, synced_here) = watched_log().await;
+        let takes_turns = log.clone();
+        let turns = tokio::spawn(async move { takes_turns.take_turns().await });
+        tokio::task::yield_now().await;
+        let mut index = 0;
+        while !synced_here() {
+            index += 1;
+            assert!(index < 1000, "always left to the thread");
+            let done = append(&mut log, [entry(1, index, 1)]).await;
+            let looks = synced_here.clone();
+            let synced_before = tokio::spawn(async move { looks() });
+            done.await.unwrap().unwrap();
+            assert!(!synced_before.await.unwrap());
+        }
+        turns.abort();
+        turns.await.unwrap_err();
+        // The thread does it again.
+        index += 1;
+        let done = append(&mut log, [entry(1, index, 1)]).await;
+        done.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_follower_leaves_a_slow_disk_to_the_writer_thread() {
+    run(async {
+        let (mut log, synced_here) = watched_log().await;
+        log.set_follows(true);
+        for index in 1..100 {
+            log.set_quick(false);
+            let done = append(&mut log, [entry(1, index, 1)]).await;
             done.await.unwrap().unwrap();
         }
-        panic!("always left to the thread");
+        assert!(!synced_here());
     });
 }
 

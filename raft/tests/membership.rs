@@ -35,7 +35,10 @@ fn members(node: &RaftNode) -> Vec<(u64, bool)> {
 async fn a_learner_comes_and_goes_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let node = leading(options(dir.path())).await;
+    assert!(node.is_alone());
     let index = node.change_membership(learner(2)).await.unwrap();
+    // A learner answers what was asked there, and may have applied more than this member.
+    assert!(!node.is_alone());
     assert!(node.reads().view().applied().unwrap().index >= index);
     assert_eq!(members(&node), [(1, false), (2, true)]);
     assert_eq!(
@@ -49,13 +52,14 @@ async fn a_learner_comes_and_goes_for_good() {
     node.change_membership(moved).await.unwrap();
     let urls = node.reads().view().members()[1].1.peer_urls.clone();
     assert_eq!(urls, ["http://127.0.0.1:22"]);
-    // A learner takes no part: this member still decides alone.
+    // A learner has no vote: this member still decides by itself.
     node.propose(put("key", "value")).await.unwrap();
     node.read_index().await.unwrap();
 
     let gone = MembershipChange::Remove { id: 2 };
     node.change_membership(gone.clone()).await.unwrap();
     assert_eq!(members(&node), [(1, false)]);
+    until(|| node.is_alone()).await;
     assert_eq!(
         node.change_membership(gone).await,
         Err(MembershipError::Removed)

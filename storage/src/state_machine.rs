@@ -24,6 +24,8 @@ pub struct StateMachine {
     shared: Arc<Shared>,
     /// Bytes written since `dbSize` was measured.
     unmeasured_bytes: u64,
+    /// Outcomes of a chunk that is applied in memory and still to be written.
+    begun: Vec<Applied>,
     /// After a fault the state at hand may be half of an entry's.
     faulted: bool,
 }
@@ -79,6 +81,7 @@ impl StateMachine {
             writer,
             shared,
             unmeasured_bytes: 0,
+            begun: Vec::new(),
             faulted: false,
         })
     }
@@ -145,6 +148,7 @@ impl StateMachine {
         self.writer.wait_for_room = wait_for_room;
         self.faulted = other.faulted;
         self.unmeasured_bytes = 0;
+        self.begun.clear();
         self.shared.set_backend(self.writer.backend.clone());
         self.publish();
         self.shared.measure();
@@ -163,11 +167,34 @@ impl StateMachine {
     /// then one published view. Deterministic. A fault leaves the store to be
     /// reopened, never half applied.
     pub fn apply_batch(&mut self, entries: &[Entry]) -> Result<AppliedBatch, Fault> {
-        self.guarded(|machine| machine.apply_chunk(entries))
+        self.guarded(|machine| {
+            let outcomes = machine.apply_in_memory(entries)?;
+            if !outcomes.is_empty() {
+                machine.write_out()?;
+            }
+            Ok(machine.applied_batch(outcomes))
+        })
     }
 
-    fn apply_chunk(&mut self, entries: &[Entry]) -> Result<AppliedBatch, Fault> {
-        let mut outcomes = Vec::with_capacity(entries.len());
+    /// The same for a few small entries, where nobody may wait for the engine
+    /// or for room on the disk: nothing if that were so. The chunk is ended by
+    /// the next call of [`Self::apply_batch`], which must be with the same.
+    pub fn try_apply_batch(&mut self, entries: &[Entry]) -> Result<Option<AppliedBatch>, Fault> {
+        self.guarded(|machine| {
+            let outcomes = machine.apply_in_memory(entries)?;
+            if !outcomes.is_empty() && !machine.try_write_out()? {
+                machine.begun = outcomes;
+                return Ok(None);
+            }
+            Ok(Some(machine.applied_batch(outcomes)))
+        })
+    }
+
+    /// The outcomes, with those of a chunk that was begun; the last changes
+    /// are still to be written.
+    fn apply_in_memory(&mut self, entries: &[Entry]) -> Result<Vec<Applied>, Fault> {
+        let mut outcomes = std::mem::take(&mut self.begun);
+        outcomes.reserve(entries.len());
         for entry in entries {
             if self
                 .applied()
@@ -181,17 +208,16 @@ impl StateMachine {
                 self.write_out()?;
             }
         }
-        if outcomes.is_empty() {
-            return Ok(AppliedBatch {
-                outcomes,
-                view: self.shared.view(),
-            });
-        }
-        self.write_out()?;
-        Ok(AppliedBatch {
-            outcomes,
-            view: self.publish(),
-        })
+        Ok(outcomes)
+    }
+
+    /// What was written, published if it is anything.
+    fn applied_batch(&mut self, outcomes: Vec<Applied>) -> AppliedBatch {
+        let view = match outcomes.is_empty() {
+            true => self.shared.view(),
+            false => self.publish(),
+        };
+        AppliedBatch { outcomes, view }
     }
 
     /// Removes at most `rows_max` rows that the compact revision made dead, but
@@ -231,6 +257,13 @@ impl StateMachine {
     fn write_out(&mut self) -> Result<(), Fault> {
         self.unmeasured_bytes += self.writer.overlay.changes().bytes() as u64;
         self.writer.write_out()
+    }
+
+    fn try_write_out(&mut self) -> Result<bool, Fault> {
+        let bytes = self.writer.overlay.changes().bytes() as u64;
+        let is_written = self.writer.try_write_out()?;
+        self.unmeasured_bytes += u64::from(is_written) * bytes;
+        Ok(is_written)
     }
 
     /// A snapshot that outlived the next write would keep dead rows alive, so

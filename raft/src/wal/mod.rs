@@ -45,7 +45,7 @@ use crate::{
 use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{io, ops::Range, sync::Arc, thread};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 pub use self::marks::Marks;
 
@@ -58,6 +58,8 @@ struct Shared {
     identity: Identity,
     inner: Mutex<Inner>,
     wake: Condvar,
+    /// The next turn is not the thread's.
+    soon: Notify,
     durable: watch::Sender<Durability>,
 }
 
@@ -69,11 +71,33 @@ struct Inner {
     urgent: bool,
     /// No other member takes part: see [`Wal::set_alone`].
     alone: bool,
+    /// Another member leads: see [`Wal::set_follows`].
+    follows: bool,
+    /// Somebody is in [`Wal::take_turns`].
+    turns: bool,
     /// The last vote known to be durable.
     vote: Option<Vote>,
     /// Why nothing is accepted any more.
     failed: Option<Arc<str>>,
     closing: bool,
+}
+
+/// Somebody takes turns until this is dropped.
+struct TakesTurns<'a>(&'a Shared);
+
+impl<'a> TakesTurns<'a> {
+    fn of(shared: &'a Shared) -> Self {
+        shared.inner.lock().turns = true;
+        Self(shared)
+    }
+}
+
+impl Drop for TakesTurns<'_> {
+    fn drop(&mut self) {
+        self.0.inner.lock().turns = false;
+        // For what was to be written next.
+        self.0.wake.notify_one();
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,11 +216,14 @@ impl Wal {
                 pending: Batch::default(),
                 urgent: false,
                 alone: false,
+                follows: false,
+                turns: false,
                 vote: marks.vote,
                 failed: None,
                 closing: false,
             }),
             wake: Condvar::new(),
+            soon: Notify::new(),
             durable: watch::Sender::new(durable),
         });
         let writer = Writer::new(
@@ -281,20 +308,43 @@ impl Wal {
             pending.push(op, |buffer| record::push_op(buffer, &op));
         }
         let small = pending.is_small();
-        let here = inner.alone && small;
+        let (alone, follows, turns) = (inner.alone, inner.follows, inner.turns);
         inner.urgent = true;
         drop(inner);
-        // A wake there and one back cost more than the write. Others would
-        // wait for this thread's messages meanwhile; alone there are none.
-        let written = here
-            && self
-                .writer
-                .try_lock()
-                .is_some_and(|mut writer| writer.turn_here());
-        if !written {
+        // A wake there and one back cost more than the write. Alone, nobody
+        // waits for this thread meanwhile; a follower has nothing to say before
+        // this is durable; a leader has to send it first.
+        let taken = small
+            && if alone || follows {
+                self.turn_here(|writer| alone || writer.is_quick())
+            } else {
+                turns && {
+                    self.shared.soon.notify_one();
+                    true
+                }
+            };
+        if !taken {
             self.shared.wake.notify_one();
         }
         Ok(())
+    }
+
+    fn turn_here(&self, may: impl FnOnce(&Writer) -> bool) -> bool {
+        let writer = self.writer.try_lock();
+        writer.is_some_and(|mut writer| may(&writer) && writer.turn_here())
+    }
+
+    /// Writes the small appends of a leader with followers on this thread, each after all else that
+    /// is ready to run here: what it sends them is on its way by then. Until it is dropped.
+    pub async fn take_turns(&self) {
+        let _until_dropped = TakesTurns::of(&self.shared);
+        loop {
+            self.shared.soon.notified().await;
+            tokio::task::yield_now().await;
+            if !self.turn_here(Writer::is_quick) {
+                self.shared.wake.notify_one();
+            }
+        }
     }
 
     /// Makes a vote durable; the receiver hears when it is.
@@ -338,7 +388,7 @@ impl Wal {
         inner.push(Op::Committed(committed))
     }
 
-    /// Whether this member is the only voter, with no one to replicate to: a
+    /// Whether this member is the only one, with no one to replicate to: a
     /// small append is then written by its caller, and memory keeps only what
     /// is still to be applied.
     pub fn set_alone(&self, alone: bool) {
@@ -348,6 +398,18 @@ impl Wal {
             true => CACHE_BYTES_ALONE_MAX,
             false => CACHE_BYTES_MAX,
         });
+    }
+
+    /// Whether another member leads: a small append is then written by its
+    /// caller, as long as the disk is quick.
+    pub fn set_follows(&self, follows: bool) {
+        self.shared.inner.lock().follows = follows;
+    }
+
+    /// Whether the disk counts as quick from now on, whatever it does: for simulation.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn set_quick(&self, quick: bool) {
+        self.writer.lock().set_quick(quick);
     }
 
     /// A change that is to be written soon.

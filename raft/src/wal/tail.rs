@@ -9,7 +9,7 @@ use std::{collections::VecDeque, io, ops::Range};
 /// encoded: enough for a follower that is seconds behind.
 pub const CACHE_BYTES_MAX: usize = 32 << 20;
 
-/// The same for a sole voter: nobody follows, and apply reads at once.
+/// The same for a sole member: nobody follows, and apply reads at once.
 pub const CACHE_BYTES_ALONE_MAX: usize = 1 << 20;
 
 /// The callers' view of the log.

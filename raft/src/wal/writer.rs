@@ -1,6 +1,6 @@
 //! The writer: takes all that queued up, writes it with one call, makes it
 //! durable with one fdatasync, and tells who waits. It has a thread; a small
-//! append on a sole voter takes a turn on the caller's instead.
+//! append takes a turn on the caller's instead.
 //!
 //! A write or fdatasync that fails ends the log: what the kernel then holds
 //! is unknown, so it is never tried again, and nothing is acknowledged after.
@@ -28,6 +28,11 @@ use tokio::sync::oneshot;
 
 /// How long to wait before a full disk is tried again.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// A write that took this long, a heartbeat's interval by default, is not one
+/// to wait for where messages of peers wait as well.
+const SLOW_SYNC: Duration = Duration::from_millis(100);
+/// How long a disk counts as slow after such a write.
+const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Buffers above this are not kept for the next write.
 const BUFFER_KEPT_MAX: usize = 4 << 20;
 
@@ -165,6 +170,8 @@ pub struct Writer {
     batch: Batch,
     /// This turn is not on the thread that may wait.
     here: bool,
+    /// When the disk was last slow.
+    slow: Option<Instant>,
     /// Keeps other processes out until the log is closed.
     lock: Option<Box<dyn Send>>,
 }
@@ -188,6 +195,7 @@ impl Writer {
             segment_bytes,
             batch: Batch::default(),
             here: false,
+            slow: None,
             lock: Some(lock),
         }
     }
@@ -261,6 +269,17 @@ impl Writer {
         }
     }
 
+    /// Whether the disk has not kept anyone waiting lately.
+    pub fn is_quick(&self) -> bool {
+        self.slow.is_none_or(|slow| slow.elapsed() > SLOW_FOR)
+    }
+
+    /// Makes it so.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn set_quick(&mut self, quick: bool) {
+        self.slow = (!quick).then(Instant::now);
+    }
+
     /// Takes all that queued up; false if there is nothing, or nothing may be
     /// written any more.
     fn take(&mut self) -> bool {
@@ -287,7 +306,11 @@ impl Writer {
             inner.tail.synced(self.batch.last);
             self.shared.publish(&inner);
             drop(inner);
-            self.observer.log_written(bytes, start.elapsed());
+            let took = start.elapsed();
+            if took > SLOW_SYNC {
+                self.slow = Some(Instant::now());
+            }
+            self.observer.log_written(bytes, took);
             failpoint!("raftAfterSave");
             self.batch.finish(Ok(()));
             self.retire()?;

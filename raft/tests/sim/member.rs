@@ -161,7 +161,7 @@ impl Member {
         let parts = turns::open(options, ground).map_err(|error| error.to_string())?;
         let disk = plan.disk.clone();
         tokio::spawn(write(parts.log.clone(), disk.clone(), chance.fork()));
-        tokio::spawn(apply(parts.apply, disk, chance.fork()));
+        tokio::spawn(apply(parts.apply, self.store.clone(), disk, chance.fork()));
         tokio::spawn(keep(parts.house, self.faults.clone()));
         let slot: Arc<Mutex<_>> = Arc::default();
         let (filled, opening) = (slot.clone(), parts.opening);
@@ -303,6 +303,7 @@ fn latency(chance: &mut Chance, max: u64, disk: &plan::Disk) -> Duration {
 
 async fn write(log: LogTurns, disk: plan::Disk, mut chance: Chance) {
     loop {
+        log.set_quick(!chance.permille(disk.busy));
         sleep(latency(&mut chance, disk.write_max, &disk)).await;
         if !log.turn() {
             return;
@@ -310,8 +311,9 @@ async fn write(log: LogTurns, disk: plan::Disk, mut chance: Chance) {
     }
 }
 
-async fn apply(mut turns: ApplyTurns, disk: plan::Disk, mut chance: Chance) {
+async fn apply(mut turns: ApplyTurns, store: MemoryDisk, disk: plan::Disk, mut chance: Chance) {
     loop {
+        store.set_busy(chance.permille(disk.busy));
         sleep(latency(&mut chance, disk.apply_max, &disk)).await;
         if !turns.turn() {
             return;

@@ -45,6 +45,8 @@ pub struct Wire {
 pub struct Disk {
     pub write_max: u64,
     pub apply_max: u64,
+    /// So often the state makes writers wait, and the log counts as slow.
+    pub busy: u64,
     /// So often it takes up to two seconds more.
     pub stalls: u64,
     /// Once it is set, no more.
@@ -74,6 +76,7 @@ impl Plan {
             disk: Disk {
                 write_max: chance.pick(&[2, 10, 40]),
                 apply_max: chance.pick(&[1, 5, 60]),
+                busy: chance.pick(&[0, 500, 1000]),
                 stalls: fault(chance, 5),
                 calm: Arc::default(),
             },

@@ -9,7 +9,10 @@ use std::{
     io,
     ops::Bound,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 type Rows = OrdMap<Bytes, Bytes>;
@@ -26,6 +29,8 @@ pub(crate) struct Memory {
     flushed: RwLock<State>,
     /// Shared with all snapshots.
     held: Arc<()>,
+    /// Whoever writes has to wait, as on an engine that is stalled.
+    busy: AtomicBool,
 }
 
 #[derive(Clone, Default)]
@@ -86,7 +91,14 @@ impl Memory {
             state: RwLock::new(left.clone()),
             flushed: RwLock::new(left),
             held: Arc::default(),
+            busy: AtomicBool::default(),
         }
+    }
+
+    /// Whether whoever writes has to wait: then who may not is sent away.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// What a checkpoint in this directory holds.
@@ -103,6 +115,7 @@ impl Memory {
             flushed: RwLock::new(state.clone()),
             state: RwLock::new(state),
             held: Arc::default(),
+            busy: AtomicBool::default(),
         })
     }
 
@@ -177,6 +190,13 @@ impl Backend for Memory {
             state: self.state(),
             _held: self.held.clone(),
         })
+    }
+
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, Fault> {
+        if self.busy.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        self.write(batch).map(|()| true)
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), Fault> {

@@ -60,6 +60,10 @@ pub(crate) trait Backend: Read {
     /// the next flush, but never in part, and never before an earlier one.
     fn write(&self, batch: &WriteBatch) -> Result<(), Fault>;
 
+    /// The same without waiting: false, and nothing is written, if the engine
+    /// slows its writers down or there is no room on the disk.
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, Fault>;
+
     /// Makes all that was written before the call durable.
     fn flush(&self) -> Result<(), Fault>;
 

@@ -11,8 +11,8 @@ use super::{
 use crate::{error::Fault, options::StorageOptions, schema::Family};
 use rocksdb::{
     BottommostLevelCompaction, Cache, ColumnFamily, CompactOptions, DB, DBPinnableSlice,
-    DBRawIterator, FlushOptions, ReadOptions, Snapshot, WriteOptions, checkpoint::Checkpoint,
-    properties,
+    DBRawIterator, ErrorKind, FlushOptions, ReadOptions, Snapshot, WriteOptions,
+    checkpoint::Checkpoint, properties,
 };
 use std::{
     path::Path,
@@ -32,6 +32,8 @@ pub(crate) struct Rocks {
 struct Database {
     db: DB,
     write_options: WriteOptions,
+    /// An error instead of a wait.
+    try_write_options: WriteOptions,
     read_options: ReadOptions,
     /// Bytes written since the last flush that was asked for. Automatic
     /// flushes are not seen, so it may say too much.
@@ -65,11 +67,16 @@ impl Rocks {
     }
 
     fn over(db: DB) -> Self {
-        let mut write_options = WriteOptions::default();
-        write_options.disable_wal(true);
+        let [write_options, try_write_options] = [false, true].map(|fails| {
+            let mut options = WriteOptions::default();
+            options.disable_wal(true);
+            options.set_no_slowdown(fails);
+            options
+        });
         let database = Database {
             db,
             write_options,
+            try_write_options,
             read_options: ReadOptions::default(),
             unflushed_bytes: AtomicU64::new(0),
         };
@@ -89,6 +96,25 @@ impl Database {
     /// What a write or flush failed on: it may say what happened in the background.
     fn fault(&self, error: rocksdb::Error) -> Fault {
         fault_in(self.db.path(), error)
+    }
+
+    fn write(&self, batch: &WriteBatch, options: &WriteOptions) -> Result<(), rocksdb::Error> {
+        // Twelve bytes of RocksDB's head, and a few per row for its lengths.
+        let mut rocks_batch =
+            rocksdb::WriteBatch::with_capacity_bytes(12 + batch.bytes() + batch.len() * 8);
+        let families = Family::ALL.map(|family| self.family(family));
+        for operation in batch.operations() {
+            let family = families[operation.family as usize];
+            match operation.value {
+                Some(value) => rocks_batch.put_cf(family, operation.key, value),
+                None => rocks_batch.delete_cf(family, operation.key),
+            }
+        }
+        self.db.write_opt(rocks_batch, options)?;
+        let bytes = batch.bytes() + batch.len() * MEMTABLE_ROW_BYTES;
+        self.unflushed_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn get(
@@ -171,26 +197,23 @@ impl Backend for Rocks {
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), Fault> {
-        // Twelve bytes of RocksDB's head, and a few per row for its lengths.
-        let mut rocks_batch =
-            rocksdb::WriteBatch::with_capacity_bytes(12 + batch.bytes() + batch.len() * 8);
-        let families = Family::ALL.map(|family| self.database.family(family));
-        for operation in batch.operations() {
-            let family = families[operation.family as usize];
-            match operation.value {
-                Some(value) => rocks_batch.put_cf(family, operation.key, value),
-                None => rocks_batch.delete_cf(family, operation.key),
-            }
+        self.database
+            .write(batch, &self.database.write_options)
+            .map_err(|error| self.database.fault(error))
+    }
+
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, Fault> {
+        let options = &self.database.try_write_options;
+        let Err(error) = self.database.write(batch, options) else {
+            return Ok(true);
+        };
+        if error.kind() == ErrorKind::Incomplete {
+            return Ok(false);
         }
-        self.database
-            .db
-            .write_opt(rocks_batch, &self.database.write_options)
-            .map_err(|error| self.database.fault(error))?;
-        let bytes = batch.bytes() + batch.len() * MEMTABLE_ROW_BYTES;
-        self.database
-            .unflushed_bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(())
+        match self.database.fault(error) {
+            Fault::NoRoom(_) => Ok(false),
+            fault => Err(fault),
+        }
     }
 
     fn flush(&self) -> Result<(), Fault> {

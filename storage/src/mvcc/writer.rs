@@ -75,6 +75,29 @@ impl Writer {
     /// Writes the changes with the state they lead to. Call it between
     /// entries only: the applied mark then names the last whole one.
     pub(crate) fn write_out(&mut self) -> Result<(), Fault> {
+        self.gather()?;
+        loop {
+            match self.backend.write(self.overlay.changes()) {
+                Ok(()) => break,
+                Err(full @ Fault::NoRoom(_)) if (self.wait_for_room)(&full) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.written_out()
+    }
+
+    /// The same without waiting: false, and the changes stay for the next
+    /// call, if the engine would make it wait.
+    pub(crate) fn try_write_out(&mut self) -> Result<bool, Fault> {
+        self.gather()?;
+        if !self.backend.try_write(self.overlay.changes())? {
+            return Ok(false);
+        }
+        self.written_out().map(|()| true)
+    }
+
+    /// Adds to the changes what they lead to.
+    fn gather(&mut self) -> Result<(), Fault> {
         self.counts.store(&mut self.overlay, &*self.backend)?;
         let state = self.state;
         self.overlay.batch().put_with(
@@ -83,13 +106,10 @@ impl Writer {
             |value| state.encode(value),
         );
         failpoint!("beforeCommit", Fault::Backend);
-        loop {
-            match self.backend.write(self.overlay.changes()) {
-                Ok(()) => break,
-                Err(full @ Fault::NoRoom(_)) if (self.wait_for_room)(&full) => {}
-                Err(fault) => return Err(fault),
-            }
-        }
+        Ok(())
+    }
+
+    fn written_out(&mut self) -> Result<(), Fault> {
         failpoint!("afterCommit");
         self.overlay.clear();
         Ok(())

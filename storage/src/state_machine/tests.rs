@@ -421,6 +421,13 @@ impl Backend for Full {
         }
     }
 
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, Fault> {
+        match self.write(batch) {
+            Err(Fault::NoRoom(_)) => Ok(false),
+            written => written.map(|()| true),
+        }
+    }
+
     fn flush(&self) -> Result<(), Fault> {
         self.memory.flush()
     }
@@ -478,6 +485,45 @@ fn a_chunk_that_finds_no_room_waits_and_is_written_once() {
     assert_eq!(hash, other.hash_all(1000, &mut || {}).unwrap());
     assert!(rests > 0);
     assert_eq!(one.applied(), other.applied());
+}
+
+#[test]
+fn a_chunk_that_may_not_wait_is_begun_and_ended_later() {
+    let all = entries(&mut Store::memory());
+    let mut roomy = StateMachine::in_memory();
+    let expected = roomy.apply_batch(&all).unwrap();
+    for scrubs in [false, true] {
+        let backend = Arc::new(Full {
+            memory: Memory::default(),
+            refusals: AtomicUsize::new(0),
+        });
+        let mut full = StateMachine::on(backend.clone()).unwrap();
+        let reads = full.read_handle();
+        let mut outcomes = Vec::new();
+        for (number, entry) in all.iter().enumerate() {
+            let chunk = std::slice::from_ref(entry);
+            let before = reads.view().applied();
+            backend.refusals.store(number % 2, Relaxed);
+            let batch = match full.try_apply_batch(chunk).unwrap() {
+                Some(batch) => batch,
+                None => {
+                    // Nobody sees it before it is written.
+                    assert_eq!(reads.view().applied(), before);
+                    if scrubs {
+                        full.scrub_step(1).unwrap();
+                    }
+                    full.apply_batch(chunk).unwrap()
+                }
+            };
+            assert_eq!(batch.view.applied(), Some(entry.mark));
+            outcomes.extend(batch.outcomes);
+        }
+        assert_eq!(format!("{outcomes:?}"), format!("{:?}", expected.outcomes));
+        while !full.scrub_step(1000).unwrap().done {}
+        while !roomy.scrub_step(1000).unwrap().done {}
+        let hash = |view: Arc<ReadView>| view.hash_all(1, &mut || {}).unwrap();
+        assert_eq!(hash(reads.view()), hash(roomy.read_handle().view()));
+    }
 }
 
 #[test]

@@ -15,6 +15,12 @@ impl MemoryDisk {
         StateMachine::on(self.memory.clone())
     }
 
+    /// Whether whoever writes has to wait for a moment that does not pass in
+    /// the simulation; who may not wait writes nothing then.
+    pub fn set_busy(&self, busy: bool) {
+        self.memory.set_busy(busy);
+    }
+
     /// The disk after a power cut: of what was not flushed, all has arrived or
     /// nothing. Whoever has the old disk writes to the old disk alone.
     pub fn power_cut(&self, all: bool) -> Self {
