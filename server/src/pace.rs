@@ -11,6 +11,8 @@ const TRAFFIC: Duration = Duration::from_millis(100);
 const RESTS: u32 = 2;
 /// The same of work that somebody waits for.
 const RESTS_AWAITED: u32 = 1;
+/// A rest takes no longer: a step that was kept from its core is not to be paid for.
+const REST_MAX: Duration = Duration::from_millis(20);
 
 /// The pace of one piece of long work, which calls `rest` between its steps.
 pub struct Pace<'a> {
@@ -32,7 +34,7 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Ends a step; blocks for twice its time while entries are applied.
+    /// Ends a step; blocks, for twice its time, while entries are applied.
     pub fn rest(&mut self) {
         self.rest_for(RESTS);
     }
@@ -54,7 +56,7 @@ impl<'a> Pace<'a> {
             self.traffic = Some(Instant::now());
         }
         if self.traffic.is_some_and(|at| at.elapsed() < TRAFFIC) {
-            std::thread::sleep(self.step.elapsed() * steps);
+            std::thread::sleep((self.step.elapsed() * steps).min(REST_MAX));
         }
         self.step = Instant::now();
     }
