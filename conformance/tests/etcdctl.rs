@@ -38,21 +38,10 @@ fn alarms() {
     );
 }
 
-/// A minute of light load, as the tool defines it; it wants empty servers. It judges
-/// the slowest request as well, and a disk that rests for half a second is neither
-/// server's doing: that does not happen in three minutes of three.
+/// A minute of light load, as the tool defines it; it wants an empty server.
 #[test]
 fn check_perf() {
-    const ATTEMPTS: usize = 3;
-    let differences = || {
-        let (ours, reference) = (Target::fresh(Kind::Sternpost), Target::fresh(Kind::Etcd));
-        etcdctl::differences("check perf --load=s\n", [&ours, &reference])
-    };
-    let red: Vec<_> = (0..ATTEMPTS)
-        .map(|_| differences())
-        .take_while(|differences| !differences.is_empty())
-        .collect();
-    assert!(red.len() < ATTEMPTS, "{red:#?}");
+    same("check perf --load=s\n");
 }
 
 #[test]

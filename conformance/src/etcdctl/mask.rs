@@ -130,13 +130,17 @@ pub fn apply(identity: &Identity, bound: &BTreeMap<String, String>, mut output: 
     output
 }
 
-/// Whether a busy machine is fast enough is not the question here.
+/// Whether a busy machine is fast enough is not the question here. Two of the tool's three
+/// bad verdicts have no word in front.
 fn unjudged(output: &mut Output) {
     for (verdict, neutral) in [
         ("FAIL", "PASS"),
         ("too low: ", "is "),
-        ("took too long: ", "took "),
-        ("too high: ", "is "),
+        (
+            "Slowest request took too long: ",
+            "PASS: Slowest request took ",
+        ),
+        ("Stddev too high: ", "PASS: Stddev is "),
     ] {
         output.stdout = output.stdout.replace(verdict, neutral);
     }
@@ -211,4 +215,24 @@ fn mask_after(line: &str, word: &str) -> String {
     }
     masked.push_str(rest);
     masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_load_check_is_as_good_as_a_fast_one() {
+        let masked = |text: &str, end: &str| {
+            let output = Output {
+                end: end.to_owned(),
+                stdout: text.to_owned(),
+                errors: String::new(),
+            };
+            apply(&Identity::known(Vec::new()), &BTreeMap::new(), output)
+        };
+        let fast = "PASS: Throughput is 150 writes/s\nPASS: Slowest request took 0.1s\nPASS: Stddev is 0.01s\nPASS\n";
+        let slow = "FAIL: Throughput too low: 12 writes/s\nSlowest request took too long: 0.6s\nStddev too high: 0.2s\nFAIL\n";
+        assert_eq!(masked(slow, "1"), masked(fast, "0"));
+    }
 }
