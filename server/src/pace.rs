@@ -20,7 +20,8 @@ pub struct Pace<'a> {
     applied: Option<u64>,
     /// When an entry was last seen to have been applied.
     traffic: Option<Instant>,
-    step: Instant,
+    /// The end of the last step.
+    step: Option<Instant>,
 }
 
 impl<'a> Pace<'a> {
@@ -30,7 +31,7 @@ impl<'a> Pace<'a> {
             member,
             applied: None,
             traffic: None,
-            step: Instant::now(),
+            step: None,
         }
     }
 
@@ -45,7 +46,7 @@ impl<'a> Pace<'a> {
         if self.member.pool.is_crowded() {
             self.rest_for(RESTS_AWAITED);
         } else {
-            self.step = Instant::now();
+            self.step = Some(Instant::now());
         }
     }
 
@@ -55,9 +56,12 @@ impl<'a> Pace<'a> {
         if last.is_some_and(|last| last != applied) {
             self.traffic = Some(Instant::now());
         }
-        if self.traffic.is_some_and(|at| at.elapsed() < TRAFFIC) {
-            std::thread::sleep((self.step.elapsed() * steps).min(REST_MAX));
+        // The first look can't tell.
+        if let Some(begun) = self.step
+            && self.traffic.is_some_and(|at| at.elapsed() < TRAFFIC)
+        {
+            std::thread::sleep((begun.elapsed() * steps).min(REST_MAX));
         }
-        self.step = Instant::now();
+        self.step = Some(Instant::now());
     }
 }

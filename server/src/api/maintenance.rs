@@ -227,11 +227,10 @@ impl MaintenanceService {
 
     async fn hash_measured(&self) -> Result<pb::HashResponse, ApiError> {
         let started = Instant::now();
-        let reads = self.0.node.reads().clone();
         let member = self.0.clone();
         let hashed = move || -> Result<_, ApiError> {
             let mut pace = Pace::new(&member);
-            let view = reads.view();
+            let view = member.node.reads().view();
             let hash = view.hash_all(HASH_STEP_ROWS, &mut || pace.rest())?;
             Ok((hash, view.revision()))
         };
@@ -249,11 +248,10 @@ impl MaintenanceService {
 
     async fn hash_kv_measured(&self, revision: i64) -> Result<pb::HashKvResponse, ApiError> {
         let started = Instant::now();
-        let reads = self.0.node.reads().clone();
         let member = self.0.clone();
         let hashed = move || -> Result<HashKv, ReadError> {
             let mut pace = Pace::new(&member);
-            let mut task = reads.view().hash_kv(revision)?;
+            let mut task = member.node.reads().view().hash_kv(revision)?;
             loop {
                 if let Some(hash) = task.step(HASH_STEP_ROWS)? {
                     return Ok(hash);
