@@ -8,7 +8,7 @@ use crate::{
     error::MembershipError,
     flow::Flow,
     log_store::LogStore,
-    membership::{is_removed, joint_target},
+    membership::{has_others, is_removed, joint_target},
     node::Leadership,
     runtime::stopped,
     state_machine::Raft,
@@ -149,8 +149,7 @@ impl Changer {
         let only_if_last = [Precondition::LastMembershipLogId {
             last_membership_log_id: *last.log_id(),
         }];
-        let has_others = next.nodes().nth(1).is_some();
-        let company = has_others.then(|| Company::expect(&self.flow, &self.log));
+        let company = has_others(&next).then(|| Company::expect(&self.flow, &self.log));
         let written = if let MembershipChange::Update { id, .. } = change {
             let node = next.get_node(id).cloned().unwrap_or_default();
             let nodes = ChangeMembers::SetNodes(BTreeMap::from([(*id, node)]));

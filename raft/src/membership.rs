@@ -4,7 +4,7 @@ use crate::{
     error::OpenError,
     options::Bootstrap,
     state_machine::Raft,
-    types::{Node, StoredMembership},
+    types::{Membership, Node, StoredMembership},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use sternpost_storage::{MemberId, ReadHandle};
@@ -55,9 +55,14 @@ pub(crate) fn is_sole_voter(membership: &StoredMembership, member: u64) -> bool 
     voters.next() == Some(member) && voters.next().is_none()
 }
 
+/// Whether there is more than one member, learners included.
+pub(crate) fn has_others(membership: &Membership) -> bool {
+    membership.nodes().nth(1).is_some()
+}
+
 /// Whether there is nobody else, learners included.
 pub(crate) fn is_only_member(membership: &StoredMembership, member: u64) -> bool {
-    is_sole_voter(membership, member) && membership.nodes().nth(1).is_none()
+    is_sole_voter(membership, member) && !has_others(membership.membership())
 }
 
 /// Whether `member` belongs to the cluster without a vote until it is promoted.

@@ -114,11 +114,6 @@ impl LogTurns {
         self.0.turn()
     }
 
-    /// Whether small appends of a follower need no turn.
-    pub fn set_quick(&self, quick: bool) {
-        self.0.set_quick(quick);
-    }
-
     /// The log, to look into.
     pub fn log(&self) -> &LogStore {
         &self.0

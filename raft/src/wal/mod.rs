@@ -314,16 +314,10 @@ impl Wal {
         // A wake there and one back cost more than the write. Alone, nobody
         // waits for this thread meanwhile; a follower has nothing to say before
         // this is durable; a leader has to send it first.
-        let taken = small
-            && if alone || follows {
-                self.turn_here(|writer| alone || writer.is_quick())
-            } else {
-                turns && {
-                    self.shared.soon.notify_one();
-                    true
-                }
-            };
-        if !taken {
+        let sent_first = !alone && !follows;
+        if small && sent_first && turns {
+            self.shared.soon.notify_one();
+        } else if !small || sent_first || !self.turn_here(|writer| alone || writer.is_quick()) {
             self.shared.wake.notify_one();
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::{
     record::MARK_LEN,
     segment::{self, Active, Place, SPARE},
 };
-use crate::{observer::Observer, types::TypeConfig};
+use crate::{observer::Observer, room::FULL_DISK_RETRY, types::TypeConfig};
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use std::{
@@ -26,8 +26,6 @@ use std::{
 use sternpost_storage::failpoint;
 use tokio::sync::oneshot;
 
-/// How long to wait before a full disk is tried again.
-const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 /// A write that took this long, a heartbeat's interval by default, is not one
 /// to wait for where messages of peers wait as well.
 const SLOW_SYNC: Duration = Duration::from_millis(100);

@@ -303,7 +303,7 @@ fn latency(chance: &mut Chance, max: u64, disk: &plan::Disk) -> Duration {
 
 async fn write(log: LogTurns, disk: plan::Disk, mut chance: Chance) {
     loop {
-        log.set_quick(!chance.permille(disk.busy));
+        log.log().set_quick(!chance.permille(disk.busy));
         sleep(latency(&mut chance, disk.write_max, &disk)).await;
         if !log.turn() {
             return;

@@ -388,6 +388,7 @@ fn scrub_steps_are_bounded_and_end() {
 }
 
 /// An engine in memory whose disk is full for the next writes.
+#[derive(Default)]
 struct Full {
     memory: Memory,
     refusals: AtomicUsize,
@@ -462,10 +463,7 @@ fn a_chunk_that_finds_no_room_waits_and_is_written_once() {
     let all = entries(&mut Store::memory());
     let mut roomy = StateMachine::in_memory();
     roomy.apply_batch(&all).unwrap();
-    let backend = Arc::new(Full {
-        memory: Memory::default(),
-        refusals: AtomicUsize::new(0),
-    });
+    let backend = Arc::new(Full::default());
     let mut full = StateMachine::on(backend.clone()).unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -493,10 +491,7 @@ fn a_chunk_that_may_not_wait_is_begun_and_ended_later() {
     let mut roomy = StateMachine::in_memory();
     let expected = roomy.apply_batch(&all).unwrap();
     for scrubs in [false, true] {
-        let backend = Arc::new(Full {
-            memory: Memory::default(),
-            refusals: AtomicUsize::new(0),
-        });
+        let backend = Arc::new(Full::default());
         let mut full = StateMachine::on(backend.clone()).unwrap();
         let reads = full.read_handle();
         let mut outcomes = Vec::new();
@@ -529,10 +524,7 @@ fn a_chunk_that_may_not_wait_is_begun_and_ended_later() {
 #[test]
 fn a_chunk_that_need_not_wait_for_room_is_a_fault() {
     let all = entries(&mut Store::memory());
-    let backend = Arc::new(Full {
-        memory: Memory::default(),
-        refusals: AtomicUsize::new(0),
-    });
+    let backend = Arc::new(Full::default());
     let mut full = StateMachine::on(backend.clone()).unwrap();
     backend.refusals.store(1, Relaxed);
     assert!(matches!(full.apply_batch(&all), Err(Fault::NoRoom(_))));
