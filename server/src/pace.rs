@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 /// How long traffic counts as going on after an entry was applied.
 const TRAFFIC: Duration = Duration::from_millis(100);
 
-/// Rests for each step of work that nobody waits for, while traffic goes on.
+/// How long the rest is beside the step before it, while traffic goes on.
 const RESTS: u32 = 2;
-/// The same of work that somebody waits for.
-const RESTS_AWAITED: u32 = 1;
 /// A rest takes no longer: a step that was kept from its core is not to be paid for.
 const REST_MAX: Duration = Duration::from_millis(20);
 
@@ -37,20 +35,6 @@ impl<'a> Pace<'a> {
 
     /// Ends a step; blocks, for twice its time, while entries are applied.
     pub fn rest(&mut self) {
-        self.rest_for(RESTS);
-    }
-
-    /// The same for work that somebody waits for: it rests half as long, and only while all threads
-    /// of the pool are taken, as the cores are then.
-    pub fn rest_if_crowded(&mut self) {
-        if self.member.pool.is_crowded() {
-            self.rest_for(RESTS_AWAITED);
-        } else {
-            self.step = Some(Instant::now());
-        }
-    }
-
-    fn rest_for(&mut self, steps: u32) {
         let applied = self.member.node.status().applied_index;
         let last = self.applied.replace(applied);
         if last.is_some_and(|last| last != applied) {
@@ -60,8 +44,18 @@ impl<'a> Pace<'a> {
         if let Some(begun) = self.step
             && self.traffic.is_some_and(|at| at.elapsed() < TRAFFIC)
         {
-            std::thread::sleep((begun.elapsed() * steps).min(REST_MAX));
+            std::thread::sleep((begun.elapsed() * RESTS).min(REST_MAX));
         }
         self.step = Some(Instant::now());
+    }
+
+    /// The same for work that somebody waits for: only while all threads of the
+    /// pool are taken, as the cores are then.
+    pub fn rest_if_crowded(&mut self) {
+        if self.member.pool.is_crowded() {
+            self.rest();
+        } else {
+            self.step = Some(Instant::now());
+        }
     }
 }
