@@ -73,3 +73,21 @@ pub(crate) fn is_learner(membership: &StoredMembership, member: u64) -> bool {
         .is_some_and(|node| node.joining);
     !joining && membership.learner_ids().any(|learner| learner == member)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_learner_is_company() {
+        let with = |nodes: &[u64]| {
+            let nodes = nodes.iter().map(|id| (*id, Node::default()));
+            let nodes: BTreeMap<u64, Node> = nodes.collect();
+            let membership = Membership::new(vec![BTreeSet::from([1])], nodes).unwrap();
+            StoredMembership::new(None, membership)
+        };
+        let (alone, beside_a_learner) = (with(&[1]), with(&[1, 2]));
+        assert!(is_only_member(&alone, 1) && !is_only_member(&alone, 2));
+        assert!(is_sole_voter(&beside_a_learner, 1) && !is_only_member(&beside_a_learner, 1));
+    }
+}
