@@ -7,7 +7,8 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
+# The one of the Makefile, also without it: another would build RocksDB again.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/sternpost/target}
 export STERNPOST_REFERENCE_BIN=${STERNPOST_REFERENCE_BIN:-$root/conformance/reference/bin}
 # Outside of every other workspace, whose settings would add to the copy's, and always
 # in one place, so that a second run builds less.
