@@ -3,6 +3,7 @@
 # One target directory for all clones, so that RocksDB is built once per machine.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sternpost/target
 BIN := $(CARGO_TARGET_DIR)/debug/sternpost
+RELEASE := $(CARGO_TARGET_DIR)/release/sternpost
 REFERENCE := conformance/reference
 DATA ?= default.etcd
 FLAGS ?=
@@ -10,12 +11,13 @@ BENCH ?=
 CLUSTER ?= default.cluster
 SEED ?= 1
 
-.PHONY: help run cluster test check lint fix build deps reference conformance mutants sim bench instructions
+.PHONY: help run cluster test check lint fix build deps release reference conformance mutants sim bench instructions
 
 help:
 	@echo 'make run          build, then serve on 127.0.0.1:2379 with data in ./$(DATA) (FLAGS="--name a ..." adds flags)'
 	@echo 'make cluster      build, then start the members of docker-compose.yml on 127.0.0.1 with data in ./$(CLUSTER)'
 	@echo 'make test         build and run every test'
+	@echo 'make release      build the binary to ship: $(RELEASE)'
 	@echo 'make check        format, lints, unit and golden tests, docs; changes nothing'
 	@echo 'make fix          format and apply what the lints can mend'
 	@echo 'make conformance  the black-box suites at full length (long)'
@@ -37,6 +39,9 @@ build: deps
 run: deps
 	cargo build --locked -p sternpost-server
 	exec $(BIN) --data-dir $(DATA) $(FLAGS)
+
+release: deps
+	scripts/release.sh
 
 cluster: deps
 	cargo build --locked -p sternpost-server
@@ -72,8 +77,8 @@ mutants: deps reference
 sim: deps
 	SEEDS=$(SEED) STERNPOST_SIMULATE_SHOW=1 cargo test --locked -q -p sternpost-raft --test sim -- --nocapture --exact seeds_keep_every_promise
 
-bench: build reference
-	cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md $(BENCH)
+bench: build release reference
+	STERNPOST_BIN=$(RELEASE) cargo run --locked -q -p sternpost-conformance --bin bench -- --out docs/benchmarks.md $(BENCH)
 
 instructions: deps
 	cargo build --locked -p sternpost-server

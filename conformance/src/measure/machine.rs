@@ -14,7 +14,7 @@ pub fn describe() -> String {
         Some(kib / f64::from(1 << 20))
     });
     format!(
-        "{}: {cores} cores ({}), {:.0} GiB memory, data on {}, Linux {}. Sternpost {}{}, built as the tests are (no LTO); etcd {}.",
+        "{}: {cores} cores ({}), {:.0} GiB memory, data on {}, Linux {}. Sternpost {}{}, built with cargo's profile {}; etcd {}.",
         output("date", &["-u", "+%Y-%m-%d"]),
         field("/proc/cpuinfo", "model name").unwrap_or_default(),
         memory.unwrap_or_default(),
@@ -22,6 +22,7 @@ pub fn describe() -> String {
         output("uname", &["-r"]),
         version(&binaries::sternpost(), "Sternpost Version:"),
         commit(),
+        profile(&binaries::sternpost()),
         [
             version(&binaries::etcd(), "etcd Version:"),
             version(&binaries::etcd(), "Go Version:")
@@ -34,6 +35,16 @@ fn commit() -> String {
     match output("git", &["rev-parse", "--short", "HEAD"]) {
         hash if hash.is_empty() => hash,
         hash => format!(" at {hash}"),
+    }
+}
+
+/// Cargo names the directory of a binary after its profile, but for `dev`.
+fn profile(binary: &Path) -> String {
+    let directory = binary.parent().and_then(Path::file_name);
+    match directory.map(|name| name.to_string_lossy()) {
+        Some(name) if name == "debug" => "dev".to_owned(),
+        Some(name) => name.into_owned(),
+        None => "unknown".to_owned(),
     }
 }
 
