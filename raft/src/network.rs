@@ -222,9 +222,12 @@ impl Peer {
         let unanswered = Unanswered::default();
         let sent = unanswered.clone();
         let requests = input.map(move |request| {
-            sent.note(&request);
+            let answer_may_wait = sent.note(&request);
             failpoint!("raftBeforeLeaderSend");
-            request.to_message()
+            pb::AppendRequest {
+                answer_may_wait,
+                ..request.to_message()
+            }
         });
         let call = self.channel.append(Box::pin(requests));
         let opened = self
@@ -254,14 +257,27 @@ impl Peer {
     }
 }
 
-/// The requests of one stream that have no answer yet: up to where each goes.
+/// The requests of one stream that have no answer yet.
 #[derive(Clone, Default)]
-struct Unanswered(Arc<Mutex<VecDeque<Option<LogId>>>>);
+struct Unanswered(Arc<Mutex<Sent>>);
+
+#[derive(Default)]
+struct Sent {
+    /// Up to where each goes.
+    unanswered: VecDeque<Option<LogId>>,
+    /// Some request of the stream was answered.
+    answered: bool,
+}
 
 impl Unanswered {
-    fn note(&self, request: &AppendEntriesRequest<TypeConfig>) {
+    /// Whether the answer to this one may wait for the next one's: it is no
+    /// question about the peer's log, and no commit depends on it.
+    fn note(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
         let last = request.entries.last().map(|entry| entry.log_id);
-        self.0.lock().push_back(last.or(request.prev_log_id));
+        let mut sent = self.0.lock();
+        sent.unanswered.push_back(last.or(request.prev_log_id));
+        let all_committed = last.is_none() && request.leader_commit >= request.prev_log_id;
+        sent.answered && all_committed
     }
 
     /// The first of them is answered. Whether openraft must not hear of that
@@ -270,16 +286,17 @@ impl Unanswered {
     /// newer proof of who leads than it is. That request's own answer will say
     /// the same.
     fn answered(&self, answer: &StreamAppendResult<TypeConfig>) -> bool {
-        let mut unanswered = self.0.lock();
-        unanswered.pop_front();
-        match (answer, unanswered.front()) {
+        let mut sent = self.0.lock();
+        sent.answered = true;
+        sent.unanswered.pop_front();
+        match (answer, sent.unanswered.front()) {
             (Ok(matched), Some(next)) => next <= matched,
             _ => false,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
+        self.0.lock().unanswered.is_empty()
     }
 }
 
@@ -453,5 +470,21 @@ mod tests {
         assert!(!unanswered.answered(&Ok(Some(log_id(1, 3)))));
         assert!(!unanswered.answered(&Ok(Some(log_id(1, 4)))));
         assert!(unanswered.is_empty());
+    }
+
+    #[test]
+    fn an_answer_may_wait_if_no_commit_depends_on_it() {
+        let unanswered = Unanswered::default();
+        let committed = |last, after| AppendEntriesRequest {
+            leader_commit: Some(log_id(1, after)),
+            ..request(last, last)
+        };
+        // What the peer has is not known yet.
+        assert!(!unanswered.note(&committed(3, 3)));
+        unanswered.answered(&Ok(Some(log_id(1, 3))));
+        assert!(unanswered.note(&committed(3, 3)));
+        assert!(!unanswered.note(&committed(4, 3)));
+        assert!(!unanswered.note(&request(4, 5)));
+        assert!(unanswered.note(&committed(5, 5)));
     }
 }

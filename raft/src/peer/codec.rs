@@ -52,6 +52,7 @@ impl Convert<pb::AppendRequest> for AppendEntriesRequest<TypeConfig> {
             previous: position(self.prev_log_id.as_ref()),
             committed: position(self.leader_commit.as_ref()),
             entries: self.entries.iter().map(entry_to_message).collect(),
+            answer_may_wait: false,
         }
     }
 

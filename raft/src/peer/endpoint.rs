@@ -11,6 +11,7 @@ use crate::{
     peer::{
         Caller, Incoming, PROTOCOL_MAX, PROTOCOL_MIN, PeerError,
         codec::{Convert, transfer_to_message},
+        held::{self, MayWait},
         propose::Proposals,
     },
     read_index::read_position,
@@ -108,9 +109,12 @@ impl Endpoint {
     ) -> Result<Incoming<'static, pb::AppendResponse>, PeerError> {
         self.admit(caller)?;
         let caller = *caller;
+        let may_wait = MayWait::default();
+        let asked = may_wait.clone();
         let requests = requests.scan((), move |(), request| {
             let request = request.and_then(|request| {
                 own_vote(request.vote.as_ref(), &caller)?;
+                asked.push(request.answer_may_wait);
                 AppendEntriesRequest::<TypeConfig>::from_message(request).map_err(invalid)
             });
             std::future::ready(
@@ -121,14 +125,15 @@ impl Endpoint {
         });
         let answers = self.parts.raft.stream_append(requests);
         let parts = self.parts.clone();
-        Ok(Box::pin(answers.map(move |answer| match answer {
+        let answers = answers.map(move |answer| match answer {
             Ok(result) => {
                 parts.heard.note(&result);
                 failpoint!("raftBeforeFollowerSend");
                 Ok(result.to_message())
             }
             Err(error) => Err(fatal(error)),
-        })))
+        });
+        Ok(held::with_the_next(answers, may_wait))
     }
 
     /// One heartbeat.

@@ -9,6 +9,7 @@ mod client;
 mod codec;
 mod dial;
 mod endpoint;
+mod held;
 mod metadata;
 mod propose;
 mod service;
