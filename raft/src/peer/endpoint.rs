@@ -24,12 +24,14 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::{io, sync::Arc};
 use sternpost_proto::internal as pb;
 use sternpost_storage::{ReadHandle, failpoint};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A member, as the others call it. Cheap to clone.
 #[derive(Clone)]
 pub struct Endpoint {
     parts: Arc<EndpointParts>,
+    /// Answers that were held back go.
+    heartbeat: Arc<Notify>,
 }
 
 /// What an endpoint answers from.
@@ -63,6 +65,7 @@ impl Endpoint {
     pub(crate) fn new(parts: EndpointParts) -> Self {
         Self {
             parts: Arc::new(parts),
+            heartbeat: Arc::default(),
         }
     }
 
@@ -133,7 +136,11 @@ impl Endpoint {
             }
             Err(error) => Err(fatal(error)),
         });
-        Ok(held::with_the_next(answers, may_wait))
+        Ok(held::with_the_next(
+            answers,
+            may_wait,
+            self.heartbeat.clone(),
+        ))
     }
 
     /// One heartbeat.
@@ -144,6 +151,7 @@ impl Endpoint {
     ) -> Result<pb::AppendResponse, PeerError> {
         self.admit(caller)?;
         own_vote(request.vote.as_ref(), caller)?;
+        self.heartbeat.notify_waiters();
         let request = AppendEntriesRequest::<TypeConfig>::from_message(request).map_err(invalid)?;
         let first = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(first);

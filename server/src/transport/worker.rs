@@ -23,6 +23,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long what is left in the buffer of a finished connection may take.
 const LAST_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// How far away the next timer of a thread is, at most. Most deadlines are further.
+const NEAR: Duration = Duration::from_secs(1);
 /// Headers of one request, as large as etcd takes them.
 const HEADERS_MAX_BYTES: u32 = 16 << 20;
 /// Large enough that a big value is few round trips.
@@ -100,6 +102,7 @@ impl Worker {
             .name(format!("rpc-{number}"))
             .spawn(move || {
                 let serving = serve_all(incoming, limits, counter, &stopping);
+                runtime.spawn(keep_a_timer_near());
                 runtime.block_on(killed.run_until_cancelled(serving));
             })?;
         Ok((Self { queue, live }, thread))
@@ -134,6 +137,15 @@ struct Live(Arc<AtomicUsize>);
 impl Drop for Live {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tokio wakes a thread, its own too, by a system call when a timer is set that
+/// ends before all others; on a thread with few, each call's deadline would be
+/// one. There is always an earlier one here.
+async fn keep_a_timer_near() {
+    loop {
+        tokio::time::sleep(NEAR).await;
     }
 }
 
