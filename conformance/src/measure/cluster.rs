@@ -25,8 +25,8 @@ struct Line {
 const LINES: [Line; 4] = [
     Line {
         name: "put-1",
-        arguments: "--conns=1 --clients=1 put --key-size=8 --sequential-keys --key-space-size=100000 --total=2000 --val-size=256",
-        operations: 2000,
+        arguments: "--conns=1 --clients=1 put --key-size=8 --sequential-keys --key-space-size=100000 --total=10000 --val-size=256",
+        operations: 10_000,
         followers: false,
     },
     Line {
