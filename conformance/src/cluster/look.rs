@@ -50,7 +50,8 @@ impl Cluster {
     pub async fn known_cluster(&self, joining: usize) -> String {
         let members = wait::until_async("a list of the members", START_LIMIT, || async {
             let nth = self.running().first().copied()?;
-            let request = pb::MemberListRequest::default();
+            // Whoever was just added may not be known yet where the list is asked for.
+            let request = pb::MemberListRequest { linearizable: true };
             let answer = self.client(nth).cluster.member_list(request).await;
             Some(answer.ok()?.into_inner().members)
         })
