@@ -43,15 +43,16 @@ impl Cluster {
             .member_id
     }
 
-    /// `--initial-cluster` for a member that joins, as a running member tells it.
+    /// `--initial-cluster` for a member that joins, as a running member tells it. Without a
+    /// quorum only a list that is not `linearizable` can be had; that one may be too old to
+    /// hold whoever was just added.
     ///
     /// # Panics
     /// When none answers.
-    pub async fn known_cluster(&self, joining: usize) -> String {
+    pub async fn known_cluster(&self, joining: usize, linearizable: bool) -> String {
         let members = wait::until_async("a list of the members", START_LIMIT, || async {
             let nth = self.running().first().copied()?;
-            // Whoever was just added may not be known yet where the list is asked for.
-            let request = pb::MemberListRequest { linearizable: true };
+            let request = pb::MemberListRequest { linearizable };
             let answer = self.client(nth).cluster.member_list(request).await;
             Some(answer.ok()?.into_inner().members)
         })

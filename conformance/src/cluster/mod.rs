@@ -354,7 +354,7 @@ impl Cluster {
     /// When nobody tells who is in the cluster.
     pub async fn join(&mut self) -> usize {
         let nth = self.size();
-        let initial = self.known_cluster(nth).await;
+        let initial = self.known_cluster(nth, false).await;
         self.add(Start::Existing, initial);
         nth
     }
@@ -372,7 +372,7 @@ impl Cluster {
     /// # Panics
     /// When nobody tells who is in the cluster.
     pub async fn rejoins(&mut self, nth: usize) {
-        let initial = self.known_cluster(nth).await;
+        let initial = self.known_cluster(nth, true).await;
         self.members[nth].rejoins(initial);
     }
 
