@@ -102,7 +102,7 @@ impl LogStore {
 
     /// Opens the log without a thread: [`LogStore::turn`] does its work.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn open_idle(
+    pub fn open_idle(
         files: Arc<dyn Files>,
         options: &WalOptions,
         observer: Arc<dyn Observer>,
@@ -113,7 +113,7 @@ impl LogStore {
 
     /// One round of the log's writer; false once it has ended.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn turn(&self) -> bool {
+    pub fn turn(&self) -> bool {
         self.wal.turn()
     }
 
