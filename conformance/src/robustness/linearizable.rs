@@ -48,7 +48,10 @@ pub fn check(
     story: &Story,
     dir: &Path,
 ) -> Result<String, String> {
-    let checked = |one: &&Operation| !one.local && !matches!(one.ask, Ask::Grant(_));
+    let checked = |one: &&Operation| {
+        let of_keys = !matches!(one.ask, Ask::Grant(_) | Ask::Past(_));
+        of_keys && !one.local && one.told.refusal.is_none()
+    };
     let end = story.traffic_end();
     let (mut persisted, mut deletions) = (story.values(), story.deletions());
     persisted.retain(|_, revision| *revision < end);

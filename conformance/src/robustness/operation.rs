@@ -34,6 +34,32 @@ pub struct Guard {
     pub modified: i64,
 }
 
+/// A write: puts and deletes, all or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The condition.
+    pub guard: Option<Guard>,
+    /// Different keys.
+    pub puts: Vec<Put>,
+    /// None of them put.
+    pub deletes: Vec<String>,
+    /// All keys are read as they were in this revision, before the write. If they can't be,
+    /// nothing is written.
+    #[serde(skip)]
+    pub past: Option<i64>,
+}
+
+/// Why there is nothing to be had of a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is compacted.
+    Compacted,
+    /// It is yet to come.
+    Future,
+    /// In words that are neither of the two that etcd has.
+    Unknown(String),
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -45,15 +71,11 @@ pub enum Ask {
         /// Which of the two.
         prefix: bool,
     },
+    /// All keys as they were in a revision.
+    #[serde(skip_serializing)]
+    Past(i64),
     /// Puts and deletes, all or none.
-    Write {
-        /// The condition.
-        guard: Option<Guard>,
-        /// Different keys.
-        puts: Vec<Put>,
-        /// None of them put.
-        deletes: Vec<String>,
-    },
+    Write(Change),
     /// A new lease; no promise of keys.
     #[serde(skip_serializing)]
     Grant(i64),
@@ -62,6 +84,18 @@ pub enum Ask {
         /// Which.
         lease: i64,
     },
+}
+
+impl Ask {
+    /// The past revision that is read.
+    #[must_use]
+    pub fn past(&self) -> Option<i64> {
+        match self {
+            Self::Past(revision) => Some(*revision),
+            Self::Write(change) => change.past,
+            _ => None,
+        }
+    }
 }
 
 /// What was told.
@@ -77,6 +111,21 @@ pub struct Told {
     pub deleted: i64,
     /// What a read found.
     pub rows: Vec<Row>,
+    /// Why nothing was done.
+    #[serde(skip)]
+    pub refusal: Option<Refusal>,
+}
+
+impl Told {
+    /// That nothing was done, and why.
+    #[must_use]
+    pub fn refused(refusal: Refusal) -> Self {
+        Self {
+            known: true,
+            refusal: Some(refusal),
+            ..Self::default()
+        }
+    }
 }
 
 /// One operation. Times are nanoseconds since the run's beginning.
@@ -104,7 +153,7 @@ pub struct Operation {
 /// What the linearizability checker reads.
 #[derive(Serialize)]
 pub struct Recorded<'a> {
-    /// All operations but local reads.
+    /// All operations but local reads, reads of the past, and what was refused.
     pub operations: Vec<&'a Operation>,
     /// Every value that was ever held, with its revision.
     pub persisted: BTreeMap<&'a str, i64>,

@@ -1,12 +1,15 @@
 //! One run: a fresh cluster, traffic and watchers on all members, faults one after another, then
 //! quiet and the checks.
 
+use super::checks::History;
+use super::compactor::{Compactor, Outcome};
+use super::ending::{self, Ending};
 use super::fault::{self, Fault};
-use super::operation::Operation;
+use super::linearizable;
+use super::record::Record;
 use super::story::Story;
-use super::traffic::{PREFIX, Record, Worker};
-use super::watching::{self, Watch, Watches, Wish};
-use super::{checks, linearizable};
+use super::traffic::{PREFIX, Worker};
+use super::watching::{self, Wish};
 use crate::cluster::{Addresses, Cluster, Plan};
 use crate::disk::faults::Faults;
 use crate::target::Kind;
@@ -19,7 +22,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use sternpost_proto::etcdserverpb as pb;
 use tokio::task::JoinSet;
 
 /// Members of a run.
@@ -32,8 +34,8 @@ const AT_WORK: usize = 100;
 const WORK_LIMIT: Duration = Duration::from_secs(60);
 /// Between two faults.
 const REST_MS: std::ops::Range<u64> = 200..600;
-/// A watch from the first revision takes far less.
-const WHOLE_LIMIT: Duration = Duration::from_secs(60);
+/// Of so many runs one keeps everything: so members that come back are sent long histories, too.
+const ALL_KEPT_RATIO: u32 = 4;
 
 /// What runs have in common.
 pub struct Course<'a> {
@@ -58,8 +60,14 @@ pub struct Seen {
     pub answered: usize,
     /// Operations that were not.
     pub open: usize,
+    /// Reads of the past that were answered with keys, and that were refused.
+    pub past: (usize, usize),
+    /// Compactions that were done, and that were refused.
+    pub compactions: (usize, usize),
     /// Watches from creation to end.
     pub watches: usize,
+    /// Watches that a compaction ended.
+    pub behind: usize,
     /// Events told to all of them.
     pub events: usize,
     /// The revision at the end.
@@ -93,14 +101,17 @@ pub async fn run(course: &Course<'_>, seed: u64) -> Result<Seen, Vec<String>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut cluster = plan(course, &mut rng).start();
     let record = Arc::new(Record::default());
-    let watches = Watches::default();
-    let mut watchers = watchers(&cluster, &watches);
+    let mut watchers = watchers(&cluster, seed, &record);
     let mut workers = JoinSet::new();
     for nth in 0..MEMBERS * CLIENTS {
         let member = nth % MEMBERS;
         let client = cluster.client(member);
         workers.spawn(Worker::new(client, member, seed, Arc::clone(&record)).run());
     }
+    let compactor = (!rng.random_ratio(1, ALL_KEPT_RATIO)).then(|| {
+        let clients = (0..MEMBERS).map(|nth| cluster.client(nth)).collect();
+        tokio::spawn(Compactor::new(clients, seed, Arc::clone(&record)).run())
+    });
     at_work(&record).await;
     for fault in &course.faults {
         fault::happen(*fault, &mut cluster, course.disk, &mut rng).await;
@@ -112,50 +123,102 @@ pub async fn run(course: &Course<'_>, seed: u64) -> Result<Seen, Vec<String>> {
     while let Some(worker) = workers.join_next().await {
         worker.expect("a worker never panics");
     }
-    let last = last_write(&cluster).await;
+    let last = ending::last_write(&cluster).await;
+    let compacted = match compactor {
+        None => Ok(None),
+        Some(compactor) => {
+            let compactor = compactor.await.expect("the compactor never panics");
+            compactor.last().await.map(Some)
+        }
+    };
     let digest = cluster.wait_equal().await;
     let mut wrong = Vec::new();
     if digest.revision < last {
         wrong.push(format!("all at {}, told was {last}", digest.revision));
     }
-    let whole = whole(&cluster, digest.revision, &mut wrong).await;
+    match compacted {
+        Ok(compacted) => {
+            let ending = Ending { digest, compacted };
+            wrong.extend(ending.look(&cluster, &mut rng, &record).await);
+        }
+        Err(why) => wrong.push(format!("the last compaction: {why}")),
+    }
     watchers.shutdown().await;
-    let mut watches = std::mem::take(&mut *watches.lock().expect("no holder panics"));
-    watches.extend(whole);
-    let operations = std::mem::take(&mut *record.operations.lock().expect("no holder panics"));
-    judge(course, &watches, &operations, wrong)
+    judge(course, &record, wrong)
 }
 
 fn judge(
     course: &Course<'_>,
-    watches: &[Watch],
-    operations: &[Operation],
+    record: &Record,
     mut wrong: Vec<String>,
 ) -> Result<Seen, Vec<String>> {
+    let watches = std::mem::take(&mut *record.watches());
+    let operations = std::mem::take(&mut *record.operations.lock().expect("no holder panics"));
+    let compactions = std::mem::take(&mut *record.compactions.lock().expect("no holder panics"));
     let mut story = Story::default();
-    for watch in watches {
-        if watch.wish.prefix.is_empty() && !watch.wish.no_puts {
-            let events: Vec<_> = watch.events().cloned().collect();
-            wrong.extend(story.take_in(&watch.who, &events).into_iter().take(3));
-        }
+    for watch in watches.iter().filter(|watch| watch.wish.is_whole()) {
+        let events: Vec<_> = watch.events().cloned().collect();
+        wrong.extend(story.take_in(&watch.who, &events).into_iter().take(3));
     }
-    wrong.extend(checks::all(&story, watches, operations));
-    let mut seen = Seen {
-        answered: operations.iter().filter(|one| one.told.known).count(),
-        watches: watches.len(),
-        events: watches.iter().map(|watch| watch.events().count()).sum(),
-        revision: story.last(),
-        ..Seen::default()
+    let history = History {
+        story: &story,
+        watches: &watches,
+        operations: &operations,
+        compactions: &compactions,
     };
-    seen.open = operations.len() - seen.answered;
-    match linearizable::check(course.checker, operations, &story, course.dir) {
+    wrong.extend(history.check());
+    let mut seen = seen(&history);
+    match linearizable::check(course.checker, &operations, &story, course.dir) {
         Ok(verdict) => seen.verdict = verdict,
         Err(verdict) => wrong.push(verdict),
     }
     if wrong.is_empty() {
-        Ok(seen)
-    } else {
-        Err(wrong)
+        return Ok(seen);
+    }
+    write_down(&history, course.dir);
+    Err(wrong)
+}
+
+/// All that was recorded, a line each, for whoever looks for the reason.
+fn write_down(history: &History<'_>, dir: &Path) {
+    let compactions = history.compactions.iter().map(|one| format!("{one:?}"));
+    let operations = history.operations.iter().map(|one| format!("{one:?}"));
+    let watches = history.watches.iter().map(|one| format!("{one:?}"));
+    let lines: Vec<String> = compactions.chain(operations).chain(watches).collect();
+    let file = dir.join("record.txt");
+    std::fs::write(file, lines.join("\n")).expect("the run's directory is writable");
+}
+
+fn seen(history: &History<'_>) -> Seen {
+    let operations = history.operations.iter();
+    let answered = operations.clone().filter(|one| one.told.known);
+    let past = operations.filter(|one| one.told.known && one.ask.past().is_some());
+    let compactions = history.compactions.iter();
+    let done = compactions.clone().map(|one| &one.outcome);
+    let refused = compactions.filter(|one| matches!(one.outcome, Outcome::Refused(_)));
+    let watches = history.watches.iter();
+    let answered = answered.count();
+    let refused_reads = past
+        .clone()
+        .filter(|one| one.told.refusal.is_some())
+        .count();
+    Seen {
+        answered,
+        open: history.operations.len() - answered,
+        past: (past.count() - refused_reads, refused_reads),
+        compactions: (
+            done.filter(|outcome| matches!(outcome, Outcome::Done(_)))
+                .count(),
+            refused.count(),
+        ),
+        watches: history.watches.len(),
+        behind: watches
+            .clone()
+            .filter(|watch| watch.behind.is_some())
+            .count(),
+        events: watches.map(|watch| watch.events().count()).sum(),
+        revision: history.story.last(),
+        verdict: String::new(),
     }
 }
 
@@ -174,17 +237,13 @@ fn plan(course: &Course<'_>, rng: &mut StdRng) -> Plan {
         .flag("--strict-reconfig-check=false")
 }
 
-/// Three of each member: everything from the first revision, one key from now on,
-/// deletions.
-fn watchers(cluster: &Cluster, watches: &Watches) -> JoinSet<()> {
+/// Four of each member: everything from the first revision, one key from now on, deletions, and
+/// everything from some recent revision again and again.
+fn watchers(cluster: &Cluster, seed: u64, record: &Arc<Record>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for nth in 0..cluster.size() {
         let wishes = [
-            Wish {
-                start: 1,
-                previous: true,
-                ..Wish::default()
-            },
+            Wish::everything(1),
             Wish {
                 prefix: format!("{PREFIX}{nth}"),
                 ..Wish::default()
@@ -195,11 +254,16 @@ fn watchers(cluster: &Cluster, watches: &Watches) -> JoinSet<()> {
                 ..Wish::default()
             },
         ];
+        let name = cluster.member(nth).name();
         for (number, wish) in wishes.into_iter().enumerate() {
-            let who = format!("watch {number} of {}", cluster.member(nth).name());
+            let who = format!("watch {number} of {name}");
             let client = cluster.client(nth);
-            tasks.spawn(watching::follow(client, who, wish, Arc::clone(watches)));
+            tasks.spawn(watching::follow(client, who, wish, Arc::clone(record)));
         }
+        let who = format!("a look back at {name}");
+        let rng = StdRng::seed_from_u64(seed ^ ((nth as u64 + 1) << 48));
+        let client = cluster.client(nth);
+        tasks.spawn(watching::look_back(client, who, rng, Arc::clone(record)));
     }
     tasks
 }
@@ -211,44 +275,6 @@ async fn at_work(record: &Record) {
         (record.answered() >= enough).then_some(())
     })
     .await;
-}
-
-/// One that must succeed, through every member; the last revision told.
-async fn last_write(cluster: &Cluster) -> i64 {
-    let mut last = 0;
-    for nth in 0..cluster.size() {
-        let answer = wait::until_async("the last write", WORK_LIMIT, || async {
-            let request = pb::PutRequest {
-                key: format!("last{nth}").into(),
-                ..Default::default()
-            };
-            cluster.client(nth).kv.put(request).await.ok()
-        })
-        .await;
-        let header = answer.into_inner().header;
-        last = last.max(header.map_or(0, |header| header.revision));
-    }
-    last
-}
-
-/// Every member tells everything.
-async fn whole(cluster: &Cluster, end: i64, wrong: &mut Vec<String>) -> Vec<Watch> {
-    let mut watches = Vec::new();
-    for nth in 0..cluster.size() {
-        let who = format!("the last watch of {}", cluster.member(nth).name());
-        let told = watching::whole(cluster.client(nth), who, end);
-        let watch = tokio::time::timeout(WHOLE_LIMIT, told).await;
-        match watch {
-            Ok(watch) if watch.last() >= end => watches.push(watch),
-            Ok(watch) => wrong.push(format!(
-                "{} ends at {}, not at {end}",
-                watch.who,
-                watch.last()
-            )),
-            Err(_) => wrong.push(format!("member {nth} does not tell everything")),
-        }
-    }
-    watches
 }
 
 /// How often each kind came.

@@ -1,8 +1,11 @@
 //! Watchers: what each asked for, and every response it was sent.
 
+use super::record::Record;
 use crate::client::Client;
 use crate::ledger::history::revision;
-use std::sync::{Arc, Mutex};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::sync::Arc;
 use std::time::Duration;
 use sternpost_proto::etcdserverpb as pb;
 use sternpost_proto::mvccpb::Event;
@@ -19,6 +22,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(150);
 const SILENCE: Duration = Duration::from_secs(2);
 /// A member that refuses at once is left alone for so long.
 const BREATH: Duration = Duration::from_millis(50);
+/// Between two looks back.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Watches of the past begin so far back: some of it is compacted, and some is not.
+const BACK: i64 = 100;
 /// Requests on their way on one stream.
 const REQUESTS: usize = 4;
 
@@ -36,6 +43,22 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// Everything from a revision on.
+    #[must_use]
+    pub fn everything(start: i64) -> Self {
+        Self {
+            start,
+            previous: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether every change is wanted.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.prefix.is_empty() && !self.no_puts
+    }
+
     /// Whether an event of this key is wanted.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
@@ -47,10 +70,21 @@ impl Wish {
 /// One response: events, or none: how far it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Response {
+    /// When it came, in nanoseconds since the run's beginning.
+    pub at: u64,
     /// The revision in its header.
     pub revision: i64,
     /// What has changed.
     pub events: Vec<Event>,
+}
+
+/// The end of a watch that was to tell what is compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The compaction it has told.
+    pub compacted: i64,
+    /// When it came, in nanoseconds since the run's beginning.
+    pub at: u64,
 }
 
 /// One watch from its creation to its end.
@@ -64,6 +98,8 @@ pub struct Watch {
     pub created: i64,
     /// All that followed.
     pub responses: Vec<Response>,
+    /// How it ended, if a compaction ended it.
+    pub behind: Option<Behind>,
 }
 
 impl Watch {
@@ -93,57 +129,78 @@ impl Watch {
             });
         told.max().unwrap_or(0)
     }
+
+    /// The first revision of which it may not have been told yet, whatever was said of progress.
+    #[must_use]
+    pub fn due(&self) -> i64 {
+        let last = self.events().last().map(revision);
+        last.map_or(self.first(), |last| last + 1)
+    }
+
+    /// Writes down what came.
+    pub fn take_in(&mut self, answer: pb::WatchResponse, at: u64) {
+        let revision = answer.header.map_or(0, |header| header.revision);
+        if answer.canceled {
+            let compacted = answer.compact_revision;
+            self.behind = (compacted > 0).then_some(Behind { compacted, at });
+        } else if answer.created {
+            self.created = revision;
+        } else {
+            self.responses.push(Response {
+                at,
+                revision,
+                events: answer.events,
+            });
+        }
+    }
+
+    /// Where a client goes on when it has ended: behind the last event, or with what is left by
+    /// the compaction that ended it. A watch from now on that has not begun begins again.
+    fn next(&self) -> i64 {
+        match self.behind {
+            Some(behind) => behind.compacted,
+            None if self.wish.start == 0 && self.created == 0 => 0,
+            None => self.due(),
+        }
+    }
 }
 
-/// All watches of a run.
-pub type Watches = Arc<Mutex<Vec<Watch>>>;
-
 /// Watches a member until it is aborted; a broken stream is resumed behind the last event.
-pub async fn follow(client: Client, who: String, mut wish: Wish, watches: Watches) {
-    let all = || watches.lock().expect("no holder panics");
+pub async fn follow(client: Client, who: String, mut wish: Wish, record: Arc<Record>) {
     loop {
-        let nth = all().len();
-        all().push(Watch {
-            who: who.clone(),
-            wish: wish.clone(),
-            ..Watch::default()
-        });
-        let note = |answer| {
-            take_in(&mut all()[nth], answer);
-            true
-        };
-        one_stream(client.clone(), &wish, note).await;
-        {
-            // A watch from now on that has begun goes on where it was.
-            let watch = &all()[nth];
-            if watch.wish.start > 0 || watch.created > 0 {
-                let last = watch.events().last().map(revision);
-                wish.start = last.map_or(watch.first(), |last| last + 1);
-            }
-        }
+        let number = watch(client.clone(), &who, &wish, &record, |_| false).await;
+        wish.start = record.watches()[number].next();
         tokio::time::sleep(BREATH).await;
     }
 }
 
-/// Everything from the first revision to `end`, from one member.
-pub async fn whole(client: Client, who: String, end: i64) -> Watch {
-    let wish = Wish {
-        start: 1,
-        previous: true,
-        ..Wish::default()
+/// Watches everything from some recent revision to what is the newest then, again and again,
+/// until it is aborted.
+pub async fn look_back(client: Client, who: String, mut rng: StdRng, record: Arc<Record>) {
+    loop {
+        let newest = record.newest();
+        let wish = Wish::everything((newest - rng.random_range(0..BACK)).max(1));
+        let enough = |watch: &Watch| watch.last() >= newest;
+        watch(client.clone(), &who, &wish, &record, enough).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One watch until its stream ends, or what it has told is enough; its number.
+pub async fn watch(
+    client: Client,
+    who: &str,
+    wish: &Wish,
+    record: &Record,
+    enough: impl Fn(&Watch) -> bool,
+) -> usize {
+    let number = record.begin(who, wish);
+    let note = |answer| {
+        record.take_in(number, answer);
+        !enough(&record.watches()[number])
     };
-    let mut watch = Watch {
-        who,
-        wish: wish.clone(),
-        ..Watch::default()
-    };
-    let note = |answer: pb::WatchResponse| {
-        let last = answer.events.last().map_or(0, revision);
-        take_in(&mut watch, answer);
-        last < end
-    };
-    one_stream(client, &wish, note).await;
-    watch
+    one_stream(client, wish, note).await;
+    number
 }
 
 /// One stream until it breaks, is silent, or `note` wants no more.
@@ -173,25 +230,14 @@ async fn one_stream(
             answer = answers.message() => {
                 let Ok(Some(answer)) = answer else { return };
                 silent_at = Instant::now() + SILENCE;
-                if answer.canceled || !note(answer) {
+                let canceled = answer.canceled;
+                if !note(answer) || canceled {
                     return;
                 }
             }
             () = tokio::time::sleep_until(silent_at) => return,
         }
     }
-}
-
-fn take_in(watch: &mut Watch, answer: pb::WatchResponse) {
-    let revision = answer.header.map_or(0, |header| header.revision);
-    if answer.created {
-        watch.created = revision;
-        return;
-    }
-    watch.responses.push(Response {
-        revision,
-        events: answer.events,
-    });
 }
 
 fn create(wish: &Wish) -> pb::WatchCreateRequest {

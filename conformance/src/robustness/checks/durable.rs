@@ -9,10 +9,10 @@ pub fn check(operations: &[Operation], story: &Story) -> Vec<String> {
     let values = story.values();
     let mut wrong = Vec::new();
     for one in operations {
-        let Ask::Write { puts, .. } = &one.ask else {
+        let Ask::Write(change) = &one.ask else {
             continue;
         };
-        for put in puts {
+        for put in &change.puts {
             let held = values.get(put.value.as_str()).copied();
             let done = one.told.known && one.told.succeeded;
             let refused = one.told.known && !one.told.succeeded;

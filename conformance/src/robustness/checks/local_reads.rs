@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn check(operations: &[Operation], story: &Story) -> Vec<String> {
     let mut by_revision: BTreeMap<i64, Vec<&Operation>> = BTreeMap::new();
-    for one in operations.iter().filter(|one| one.local && one.told.known) {
+    let of_now = |one: &&Operation| one.local && one.told.known && one.ask.past().is_none();
+    for one in operations.iter().filter(of_now) {
         by_revision.entry(one.told.revision).or_default().push(one);
     }
     let mut wrong = Vec::new();
@@ -28,7 +29,8 @@ pub fn check(operations: &[Operation], story: &Story) -> Vec<String> {
     wrong
 }
 
-fn rows(keys: &Keys, key: &str, prefix: bool) -> Vec<Row> {
+/// What a read of these keys shows.
+pub(super) fn rows(keys: &Keys, key: &str, prefix: bool) -> Vec<Row> {
     let meant = keys.values().filter(|kv| match prefix {
         true => kv.key.starts_with(key.as_bytes()),
         false => kv.key == key.as_bytes(),

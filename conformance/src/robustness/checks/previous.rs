@@ -1,27 +1,34 @@
-//! Where the earlier key was asked for, it is the key as the revision before left it.
+//! Where the earlier key was asked for, it is the key as the revision before left it. It may be
+//! missing only if that revision was compacted.
 
 use super::super::story::{Keys, Story, apply, is_put, key};
 use super::super::watching::Watch;
+use super::compactions::Compactions;
 use crate::ledger::history::revision;
 use std::collections::BTreeMap;
 use sternpost_proto::mvccpb::KeyValue;
 
 /// What was told of a past that was another. All watches at once: the past is walked once.
 #[must_use]
-pub fn check(watches: &[Watch], story: &Story) -> Vec<String> {
+pub fn check(watches: &[Watch], story: &Story, compactions: &Compactions<'_>) -> Vec<String> {
     let before = all_before(story);
-    let asked = watches.iter().filter(|watch| watch.wish.previous);
-    let told = asked.flat_map(|watch| watch.events().map(move |event| (watch, event)));
-    let wrong = told.filter(|(_, event)| {
-        let was = before.get(&(revision(event), key(event).to_vec()));
-        event.prev_kv.as_ref() != was
-    });
+    let mut wrong = Vec::new();
+    for watch in watches.iter().filter(|watch| watch.wish.previous) {
+        for response in &watch.responses {
+            for event in &response.events {
+                let at = revision(event);
+                let was = before.get(&(at, key(event).to_vec()));
+                let told = event.prev_kv.as_ref();
+                // The revision before is compacted by a compaction at this one.
+                let gone = told.is_none() && compactions.may_be(at, response.at);
+                if told != was && !gone {
+                    let who = &watch.who;
+                    wrong.push(format!("{who}: it was {was:?}, told was {event:?}"));
+                }
+            }
+        }
+    }
     wrong
-        .map(|(watch, event)| {
-            let was = before.get(&(revision(event), key(event).to_vec()));
-            format!("{}: it was {was:?}, told was {event:?}", watch.who)
-        })
-        .collect()
 }
 
 /// For every change the key as it was.

@@ -1,10 +1,15 @@
 //! Hand-made histories: every check finds what it is for, and nothing in a sound one.
 
-use super::super::operation::{Ask, Operation, Put, Row, Told};
+mod compacted;
+
+use super::super::operation::{Ask, Change, Operation, Put, Row, Told};
 use super::super::story::Story;
 use super::super::watching::{Response, Watch, Wish};
 use super::*;
 use sternpost_proto::mvccpb::{Event, KeyValue, event::EventType};
+
+/// When every response of these watches came.
+const SENT: u64 = 50;
 
 /// k1 = a, k2 = b, then k1 = c and k2 gone in one revision, then k1 = d.
 fn happened() -> Vec<Event> {
@@ -70,13 +75,29 @@ fn watch(responses: Vec<(i64, Vec<Event>)>) -> Watch {
         },
         created: 1,
         responses: responses
-            .map(|(revision, events)| Response { revision, events })
+            .map(|(revision, events)| Response {
+                at: SENT,
+                revision,
+                events,
+            })
             .collect(),
+        behind: None,
     }
 }
 
 fn found(watch: &Watch) -> Vec<String> {
-    let all = all(&story(), std::slice::from_ref(watch), &[]);
+    found_beside(watch, &[])
+}
+
+/// What is found in a watch while these compactions were asked for.
+fn found_beside(watch: &Watch, compactions: &[Compaction]) -> Vec<String> {
+    let history = History {
+        story: &story(),
+        watches: std::slice::from_ref(watch),
+        operations: &[],
+        compactions,
+    };
+    let all = history.check();
     let promises = all.iter().filter_map(|what| what.split(':').next());
     let mut promises: Vec<String> = promises.map(str::to_owned).collect();
     promises.dedup();
@@ -198,15 +219,14 @@ fn operation(ask: Ask, told: Told, local: bool) -> Operation {
 }
 
 fn written(value: &str, told: Told) -> Vec<String> {
-    let ask = Ask::Write {
-        guard: None,
+    let ask = Ask::Write(Change {
         puts: vec![Put {
             key: "k1".into(),
             value: value.into(),
             lease: 0,
         }],
-        deletes: Vec::new(),
-    };
+        ..Change::default()
+    });
     durable::check(&[operation(ask, told, false)], &story())
 }
 
@@ -232,6 +252,14 @@ fn a_lost_write_is_found() {
     assert_eq!(written("b", refused).len(), 1, "told that it was not done");
 }
 
+fn row(value: &str, modified: i64) -> Row {
+    Row {
+        key: "k1".into(),
+        value: value.into(),
+        modified,
+    }
+}
+
 #[test]
 fn a_local_read_of_what_never_was_is_found() {
     let read = |revision, rows| {
@@ -244,14 +272,9 @@ fn a_local_read_of_what_never_was_is_found() {
             succeeded: true,
             revision,
             rows,
-            deleted: 0,
+            ..Told::default()
         };
         local_reads::check(&[operation(ask, told, true)], &story()).len()
-    };
-    let row = |value: &str, modified| Row {
-        key: "k1".into(),
-        value: value.into(),
-        modified,
     };
     assert_eq!(read(1, Vec::new()), 0);
     assert_eq!(read(2, vec![row("a", 2)]), 0, "an old state is a state");
