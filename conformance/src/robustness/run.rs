@@ -123,13 +123,15 @@ pub async fn run(course: &Course<'_>, seed: u64) -> Result<Seen, Vec<String>> {
     while let Some(worker) = workers.join_next().await {
         worker.expect("a worker never panics");
     }
+    let compactor = match compactor {
+        Some(compactor) => Some(compactor.await.expect("the compactor never panics")),
+        None => None,
+    };
+    // The last compaction needs something that none before it may have taken.
     let last = ending::last_write(&cluster).await;
     let compacted = match compactor {
+        Some(compactor) => compactor.last().await.map(Some),
         None => Ok(None),
-        Some(compactor) => {
-            let compactor = compactor.await.expect("the compactor never panics");
-            compactor.last().await.map(Some)
-        }
     };
     let digest = cluster.wait_equal().await;
     let mut wrong = Vec::new();
