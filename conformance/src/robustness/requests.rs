@@ -1,6 +1,6 @@
 //! Operations as requests, and answers as what they tell.
 
-use super::operation::{Change, Put, Refusal, Row, Told};
+use super::operation::{Ask, Change, Put, Refusal, Row, Told};
 use super::watching::range;
 use sternpost_proto::etcdserverpb as pb;
 use tonic::{Code, Status};
@@ -13,22 +13,25 @@ use pb::response_op::Response as Reply;
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 const FUTURE: &str = "etcdserver: mvcc: required revision is a future revision";
 
-/// Whether an error says that nothing has happened, and leaves nothing to check.
-pub fn nothing_happened(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition
-    )
+/// Whether an error says that nothing has happened, and leaves nothing to check: a lease or a
+/// member is not as it was. A read of the past has nothing of that kind.
+pub fn nothing_happened(ask: &Ask, status: &Status) -> bool {
+    let is_read = matches!(ask, Ask::Past(_));
+    let code = status.code();
+    matches!(code, Code::InvalidArgument | Code::NotFound) && !is_read
+        || code == Code::FailedPrecondition
 }
 
-/// Whether an error says that nothing has happened because of a revision.
+/// Why a request with a revision is refused, if an error says that.
 pub fn refusal(status: &Status) -> Option<Refusal> {
-    let refusal = match status.message() {
-        COMPACTED => Refusal::Compacted,
-        FUTURE => Refusal::Future,
-        other => Refusal::Unknown(other.to_owned()),
-    };
-    (status.code() == Code::OutOfRange).then_some(refusal)
+    match (status.code(), status.message()) {
+        (Code::OutOfRange, COMPACTED) => Some(Refusal::Compacted),
+        (Code::OutOfRange, FUTURE) => Some(Refusal::Future),
+        (Code::OutOfRange | Code::InvalidArgument | Code::NotFound, _) => {
+            Some(Refusal::Unknown(status.to_string()))
+        }
+        _ => None,
+    }
 }
 
 pub fn told(header: Option<pb::ResponseHeader>) -> Told {
@@ -118,4 +121,27 @@ pub fn of_transaction(reply: &pb::TxnResponse) -> Told {
         }
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_etcd_s_words_are_a_reason_to_refuse_a_revision() {
+        let compacted = Status::out_of_range(COMPACTED);
+        assert_eq!(refusal(&compacted), Some(Refusal::Compacted));
+        let future = Status::out_of_range(FUTURE);
+        assert_eq!(refusal(&future), Some(Refusal::Future));
+        for other in [
+            Status::out_of_range("compacted"),
+            Status::invalid_argument(COMPACTED),
+            Status::not_found(FUTURE),
+        ] {
+            let refusal = refusal(&other);
+            assert!(matches!(refusal, Some(Refusal::Unknown(_))), "{refusal:?}");
+            assert!(!nothing_happened(&Ask::Past(1), &other));
+        }
+        assert_eq!(refusal(&Status::unavailable(COMPACTED)), None);
+    }
 }

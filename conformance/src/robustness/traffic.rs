@@ -86,7 +86,7 @@ impl Worker {
         let told = match answer {
             Ok(Ok(told)) => told,
             // It says that nothing has happened, and there is nothing to check.
-            Ok(Err(status)) if requests::nothing_happened(&status) => return Told::default(),
+            Ok(Err(status)) if requests::nothing_happened(&ask, &status) => return Told::default(),
             Ok(Err(status)) => requests::refusal(&status).map_or_else(Told::default, Told::refused),
             Err(_) => Told::default(),
         };

@@ -273,3 +273,62 @@ fn request(union: RequestUnion) -> pb::WatchRequest {
         request_union: Some(union),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sternpost_proto::mvccpb::KeyValue;
+
+    #[test]
+    fn a_client_goes_on_behind_what_it_was_told_or_with_what_is_left() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.next(), 0, "from now on, and not begun");
+        let header = |revision| {
+            Some(pb::ResponseHeader {
+                revision,
+                ..Default::default()
+            })
+        };
+        let created = pb::WatchResponse {
+            header: header(7),
+            created: true,
+            ..Default::default()
+        };
+        watch.take_in(created, 1);
+        assert_eq!(watch.next(), 8);
+        let kv = KeyValue {
+            mod_revision: 9,
+            ..Default::default()
+        };
+        let event = Event {
+            kv: Some(kv),
+            ..Default::default()
+        };
+        let told = pb::WatchResponse {
+            header: header(9),
+            events: vec![event],
+            ..Default::default()
+        };
+        watch.take_in(told, 2);
+        assert_eq!(watch.next(), 10);
+        let notice = pb::WatchResponse {
+            header: header(11),
+            ..Default::default()
+        };
+        watch.take_in(notice, 3);
+        assert_eq!((watch.next(), watch.last()), (10, 11));
+        let end = pb::WatchResponse {
+            header: header(0),
+            canceled: true,
+            compact_revision: 15,
+            ..Default::default()
+        };
+        watch.take_in(end, 4);
+        let behind = Behind {
+            compacted: 15,
+            at: 4,
+        };
+        assert_eq!(watch.behind, Some(behind));
+        assert_eq!((watch.next(), watch.last()), (15, 11), "no notice");
+    }
+}
