@@ -42,6 +42,15 @@ pub fn rss_mib(pid: u32) -> f64 {
     memory(pid, "VmRSS:").expect("a running process has VmRSS")
 }
 
+/// Resident memory in MiB that is no file's, such as the program's.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn rss_own_mib(pid: u32) -> f64 {
+    memory(pid, "RssAnon:").expect("a running process has RssAnon")
+}
+
 /// The most it ever had, in MiB.
 ///
 /// # Panics
