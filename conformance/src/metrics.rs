@@ -2,6 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Families of the reference that ours need not have, by how their names begin.
+const NOT_OURS: [(&str, &str); 3] = [
+    ("go_", "of the Go runtime"),
+    (
+        "etcd_grpc_proxy_",
+        "of the proxy, linked into the reference's server and always 0",
+    ),
+    (
+        "etcd_debugging_store_",
+        "of the v2 store, which is gone; always 0",
+    ),
+];
+
 /// One metric family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Family {
@@ -66,6 +79,28 @@ fn number(value: &str) -> String {
     value
         .parse::<f64>()
         .map_or_else(|_| value.to_owned(), |number| number.to_string())
+}
+
+/// What ours lacks, or has in another shape.
+#[must_use]
+pub fn differences(
+    theirs: &BTreeMap<String, Family>,
+    ours: &BTreeMap<String, Family>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, wanted) in theirs {
+        if NOT_OURS.iter().any(|(prefix, _)| name.starts_with(prefix)) {
+            continue;
+        }
+        match ours.get(name) {
+            None => wrong.push(format!("{name} ({}) is missing", wanted.kind)),
+            Some(found) if found != wanted => {
+                wrong.push(format!("{name}: {found:?} instead of {wanted:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    wrong
 }
 
 #[cfg(test)]

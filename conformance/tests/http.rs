@@ -1,63 +1,11 @@
 //! The plain pages of the client URL: health, version, metrics.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 use sternpost_conformance::http;
-use sternpost_conformance::metrics::{self, Family};
+use sternpost_conformance::metrics;
 use sternpost_conformance::target::{Kind, Target};
 use sternpost_conformance::wait::until;
 use sternpost_proto::etcdserverpb as pb;
-
-/// Families of the reference that ours need not have, by how their names begin.
-const NOT_BUILT: &[(&str, &str)] = &[
-    ("go_", "of the Go runtime"),
-    (
-        "etcd_grpc_proxy_",
-        "of the proxy, linked into the reference's server and always 0",
-    ),
-    (
-        "etcd_debugging_store_",
-        "of the v2 store, which is gone; always 0",
-    ),
-    (
-        "etcd_debugging_disk_backend_commit_",
-        "phases of a commit of bbolt's pages",
-    ),
-    (
-        "etcd_debugging_snap_",
-        "snapshots of raft to a file come with the cluster",
-    ),
-    (
-        "etcd_snap_",
-        "snapshots of raft to a file come with the cluster",
-    ),
-    ("etcd_network_peer_", "peers come with the cluster"),
-    ("etcd_network_snapshot_", "peers come with the cluster"),
-    ("etcd_network_active_peers", "peers come with the cluster"),
-    ("etcd_network_known_peers", "peers come with the cluster"),
-    (
-        "etcd_network_disconnected_peers",
-        "peers come with the cluster",
-    ),
-    ("etcd_server_learner_", "learners come with the cluster"),
-    (
-        "etcd_server_heartbeat_send_failures",
-        "peers come with the cluster",
-    ),
-    (
-        "etcd_server_snapshot_apply_in_progress",
-        "snapshots come with the cluster",
-    ),
-    (
-        "etcd_disk_backend_snapshot_duration",
-        "Snapshot is not built yet",
-    ),
-    (
-        "etcd_debugging_auth_revision",
-        "users and roles are not built yet",
-    ),
-    ("promhttp_", "of the reference's metrics library"),
-];
 
 /// More than a server on a busy machine needs to settle.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -154,7 +102,7 @@ async fn metrics_have_the_reference_s_shape() {
     let theirs = metrics::families(&reference.get("/metrics").body);
     let page = ours.get("/metrics").body;
     let found = metrics::families(&page);
-    let wrong = differences(&theirs, &found);
+    let wrong = metrics::differences(&theirs, &found);
     assert!(
         wrong.is_empty(),
         "{} families:\n{}",
@@ -189,23 +137,6 @@ async fn warm(target: &Target) {
     for page in ["/health", "/livez", "/readyz"] {
         assert_eq!(target.get(page).status, 200, "{page}");
     }
-}
-
-fn differences(theirs: &BTreeMap<String, Family>, ours: &BTreeMap<String, Family>) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (name, wanted) in theirs {
-        if NOT_BUILT.iter().any(|(prefix, _)| name.starts_with(prefix)) {
-            continue;
-        }
-        match ours.get(name) {
-            None => wrong.push(format!("{name} ({}) is missing", wanted.kind)),
-            Some(found) if found != wanted => {
-                wrong.push(format!("{name}: {found:?} instead of {wanted:?}"));
-            }
-            Some(_) => {}
-        }
-    }
-    wrong
 }
 
 /// Status, compared headers, body.

@@ -74,7 +74,11 @@ impl Common {
             feed: Feed::new(reads.view()),
             reads,
             positions: Arc::new(positions),
-            snapshots: Arc::new(Snapshots::new(state.stores.clone(), machine.flusher())),
+            snapshots: Arc::new(Snapshots::new(
+                state.stores.clone(),
+                machine.flusher(),
+                Arc::new(faults.clone()),
+            )),
             returns: Arc::default(),
             pending: Arc::new(Pending::new(member)),
             flow,

@@ -3,7 +3,10 @@
 //! Nothing here waits or takes a lock: it is what admission, response headers
 //! and reads look at for each request.
 
-use crate::{error::ProposeError, observer::Observer};
+use crate::{
+    error::ProposeError,
+    observer::{Observer, Way},
+};
 use parking_lot::Mutex;
 use std::sync::{
     Arc,
@@ -240,6 +243,14 @@ impl Observer for FaultLine {
 
     fn compaction_finished(&self, took: std::time::Duration) {
         self.observer.compaction_finished(took);
+    }
+
+    fn state_leaves(&self, way: Way) {
+        self.observer.state_leaves(way);
+    }
+
+    fn state_arrives(&self, way: Way, took: Option<std::time::Duration>) {
+        self.observer.state_arrives(way, took);
     }
 
     fn removed(&self) {

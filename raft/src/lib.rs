@@ -51,6 +51,6 @@ pub use error::{MembershipError, OpenError, ProposeError, ReadIndexError, Transf
 pub use leading::{MemberProgress, Progress};
 pub use log_store::{LogStore, Recovered, WalOptions};
 pub use node::{Leadership, NodeStatus, RaftNode};
-pub use observer::Observer;
+pub use observer::{Observer, Way};
 pub use options::{Bootstrap, Identity, NodeOptions};
 pub use snapshot::Stores;

@@ -5,7 +5,7 @@
 
 use crate::{
     codec::{vote_from_message, vote_to_message},
-    observer::Observer,
+    observer::{Observer, Way},
     options::Identity,
     peer::{
         Caller, Convert, PeerChannel, PeerError, Purpose, Route, Transport, transfer_from_message,
@@ -415,6 +415,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let SnapshotData::Own(own) = snapshot.snapshot else {
             return Err(failed("it is another member's".into()).into());
         };
+        let transit = own.snapshots.transit(Way::To(self.id));
         let call = |upload| self.channel.snapshot(upload);
         let sent = send::send(own, vote_to_message(&vote), call);
         let vote = tokio::select! {
@@ -422,6 +423,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             closed = cancel => return Err(closed.into()),
             vote = sent => vote.map_err(failed)?,
         };
+        transit.arrived();
         Ok(SnapshotResponse::new(vote_from_message(&vote)))
     }
 

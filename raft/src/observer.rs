@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+/// Which way a whole state goes, and which member is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// This member sends it.
+    To(u64),
+    /// This member receives it.
+    From(u64),
+}
+
 /// Measures and fatal faults. Called from the node's own threads: must not
 /// block.
 pub trait Observer: Send + Sync + 'static {
@@ -17,6 +26,10 @@ pub trait Observer: Send + Sync + 'static {
     fn scrubbed(&self, _rows: u64, _took: Duration) {}
     /// Rows made dead by a compaction are all gone after this long.
     fn compaction_finished(&self, _took: Duration) {}
+    /// A whole state is on its way.
+    fn state_leaves(&self, _way: Way) {}
+    /// It is not any more: it has arrived after this long, or was given up.
+    fn state_arrives(&self, _way: Way, _took: Option<Duration>) {}
     /// The cluster has removed this member for good: the process should stop.
     /// May be called more than once.
     fn removed(&self) {}

@@ -9,6 +9,7 @@
 //!
 //! - `stores`: the directories. `holds`: what the log must keep meanwhile.
 //! - `upload`, `incoming`: the files on both sides, on threads that may block.
+//! - `transit`: what is counted of it.
 
 mod holds;
 mod incoming;
@@ -16,6 +17,7 @@ mod install;
 pub(crate) mod receive;
 pub(crate) mod send;
 mod stores;
+mod transit;
 mod upload;
 
 pub use self::stores::Stores;
@@ -23,8 +25,12 @@ pub use self::stores::Stores;
 use self::{
     holds::{Hold, Holds},
     receive::{Sessions, Slot},
+    transit::Transit,
 };
-use crate::state_machine::Position;
+use crate::{
+    observer::{Observer, Way},
+    state_machine::Position,
+};
 use parking_lot::Mutex;
 use std::{
     fmt,
@@ -91,6 +97,7 @@ struct Retired {
 pub(crate) struct Snapshots {
     stores: Stores,
     flusher: Flusher,
+    observer: Arc<dyn Observer>,
     holds: Arc<Holds>,
     sends_ever: AtomicU64,
     sessions: Sessions,
@@ -102,10 +109,11 @@ pub(crate) struct Snapshots {
 
 impl Snapshots {
     /// For the member whose stores these are.
-    pub(crate) fn new(stores: Stores, flusher: Flusher) -> Self {
+    pub(crate) fn new(stores: Stores, flusher: Flusher, observer: Arc<dyn Observer>) -> Self {
         Self {
             stores,
             flusher,
+            observer,
             holds: Arc::default(),
             sends_ever: AtomicU64::new(0),
             sessions: Sessions::default(),
@@ -122,6 +130,11 @@ impl Snapshots {
             snapshots: self.clone(),
             _hold: self.holds.hold(index),
         })
+    }
+
+    /// A state begins its way.
+    pub(crate) fn transit(&self, way: Way) -> Transit {
+        Transit::begin(self.observer.clone(), way)
     }
 
     /// The last entry that may be purged, if a state is being sent.

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     codec,
+    observer::Way,
     state_machine::Raft,
     types::{LogId, StoredMembership, TypeConfig, Vote},
 };
@@ -201,6 +202,7 @@ impl Receiver {
         if let Some(vote) = self.refusal(&announced).await? {
             return Ok(vote);
         }
+        let transit = self.snapshots.transit(Way::From(self.from));
         let writing = Writing {
             snapshots: self.snapshots.clone(),
             announced: announced.clone(),
@@ -222,6 +224,7 @@ impl Receiver {
         };
         let installed = self.raft.install_full_snapshot(announced.vote, snapshot);
         let response = installed.await.map_err(|error| error.to_string())?;
+        transit.arrived();
         Ok(codec::vote_to_message(&response.vote))
     }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use sternpost_raft::Observer;
+use sternpost_raft::{Observer, Way};
 
 /// The exit code of a process that can't go on.
 const EXIT_FATAL: i32 = 1;
@@ -75,6 +75,14 @@ impl Observer for Reporter {
             .mvcc
             .compaction_last
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    fn state_leaves(&self, way: Way) {
+        self.metrics.peers.state_leaves(way);
+    }
+
+    fn state_arrives(&self, way: Way, took: Option<Duration>) {
+        self.metrics.peers.state_arrives(way, took);
     }
 
     fn removed(&self) {
