@@ -29,7 +29,7 @@ copy() {
     done
     rm -rf "$work/next/.git" "$work/.cargo"
     mv "$work/next/.cargo" "$work/next/rust-toolchain.toml" "$work/next/Cargo.lock" "$work"
-    sed -E '/^members/s/"([a-z]+)"/"mutated\/\1"/g; s/path = "/path = "mutated\//' "$work/next/Cargo.toml" >"$work/Cargo.toml"
+    sed -E '/^members/s/"([a-z/]+)"/"mutated\/\1"/g; s/path = "/path = "mutated\//' "$work/next/Cargo.toml" >"$work/Cargo.toml"
     rm "$work/next/Cargo.toml"
     # What is as it was keeps its time, so that it is not built again.
     (cd "$work/next" && find . -type f) | while read -r file; do
